@@ -1,0 +1,33 @@
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+ready := .venv/ready
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(ready) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
+	@$(BIN)/python -m dev.serve --port $(PORT)
+
+test: $(ready) ## Run every test
+	@$(BIN)/python -m pytest
+
+soak: $(ready) ## Run the same tests at their long sizes
+	@$(BIN)/python -m pytest --soak
+
+check: $(ready) ## Check style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+migrate: $(ready) ## Migrate the database that NEON_DATABASE_URL names
+	@$(BIN)/python -m migrations
+
+$(ready): requirements.txt requirements-dev.txt dev/check_machine.py
+	@$(PYTHON) dev/check_machine.py
+	@$(PYTHON) -m venv --clear .venv
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.PHONY: help run test soak check migrate

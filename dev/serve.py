@@ -1,0 +1,122 @@
+"""The local server: the API on loopback, with a PostgreSQL of its own unless `NEON_DATABASE_URL` is set."""
+
+import argparse
+import logging
+import multiprocessing
+import os
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from dev.postgres import Postgres, PostgresError
+from migrations.__main__ import migrate
+from todo_api.app import create_app
+from todo_api.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parent.parent
+HOST = "127.0.0.1"
+
+BANNER = """
+  The API is at   http://{address}
+  Its docs are at http://{address}/docs
+  Its rows are in {rows}
+
+  Create a todo:
+
+    curl -i http://{address}/v1/todos -H 'X-User-Id: alice' \\
+      -H 'Content-Type: application/json' -d '{{"title": "Buy milk"}}'
+
+  Ctrl-C stops it; the rows stay.
+"""
+
+
+class LineFormatter(logging.Formatter):
+    """A log record as one line, what was passed as `extra` at its end as `name=value`."""
+
+    _usual = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        extra = [f"{name}={value}" for name, value in vars(record).items() if name not in self._usual]
+        return " ".join([super().format(record), *extra])
+
+
+def application() -> FastAPI:
+    """The application in the server's own process, which ends when the reloader does, however that ended."""
+    threading.Thread(target=_end_with_reloader, daemon=True).start()
+    return create_app()
+
+
+def _end_with_reloader() -> None:
+    reloader = multiprocessing.parent_process()
+    if reloader is not None:
+        reloader.join()
+        os._exit(1)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
+    )
+    arguments = parser.parse_args()
+    try:
+        with ExitStack() as stack:
+            _refuse_port_in_use(arguments.port)
+            rows = "the database that NEON_DATABASE_URL names"
+            if not os.environ.get("NEON_DATABASE_URL"):
+                rows = str(arguments.data)
+                os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
+                migrate(os.environ["NEON_DATABASE_URL"])
+            os.environ.setdefault("CORS_ORIGINS", "http://localhost:3000,http://localhost:5173")
+            Settings.from_environment()
+            print(BANNER.format(address=f"{HOST}:{arguments.port}", rows=rows), flush=True)
+            _serve(arguments.port)
+    except (PostgresError, SettingsError, PortInUse) as error:
+        sys.exit(str(error))
+
+
+class PortInUse(Exception):
+    """Another program listens on the port."""
+
+
+def _refuse_port_in_use(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise PortInUse(
+                f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001"
+            ) from None
+
+
+def _serve(port: int) -> None:
+    uvicorn.run(
+        "dev.serve:application",
+        factory=True,
+        host=HOST,
+        port=port,
+        reload=True,
+        reload_dirs=[str(ROOT / "todo_api")],
+        server_header=False,
+        access_log=False,  # the application logs each request itself
+        log_config={
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"()": LineFormatter, "format": "%(levelname)s %(message)s"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": {name: {"handlers": ["stderr"], "level": "INFO"} for name in ("uvicorn", "todo_api")},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""The entry point of the Lambda function: API Gateway's events in, its responses out."""
+
+import logging
+from typing import Any
+
+from mangum import Mangum
+from mangum.types import LambdaContext, LambdaEvent
+
+from todo_api.app import create_app
+
+logging.getLogger("mangum").setLevel(logging.WARNING)  # its line for each request holds the raw path
+
+_adapter = Mangum(
+    create_app(),
+    lifespan="off",  # there is nothing to start or stop, and "auto" would try with every event
+    text_mime_types=["text/", "application/json", "application/problem+json"],  # anything else goes out as base64
+)
+
+
+def handler(event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
+    """Answer one event of API Gateway (HTTP API or REST API) or of a function URL."""
+    response = _adapter(event, context)
+    if response["statusCode"] == 204:
+        response["headers"].pop("content-type", None)  # Mangum declares a type even for a body that is not there
+    return response

@@ -1,0 +1,120 @@
+"""What a request costs in connections, statements, round trips and threads: exact numbers."""
+
+from typing import Any
+from uuid import uuid4
+
+import anyio.to_thread
+import psycopg2
+import pytest
+
+from tests.clients import Api
+from tests.conftest import User
+from tests.wire import Wire
+
+Request = tuple[str, str, dict[str, Any], int]
+
+ON_THE_DATABASE: dict[str, Request] = {
+    "create": ("POST", "/v1/todos", {"json": {"title": "x"}}, 201),
+    "create, of a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
+    "list": ("GET", "/v1/todos?limit=1", {}, 200),
+    "list, filtered": ("GET", "/v1/todos?is_completed=true", {}, 200),
+    "retrieve": ("GET", "/v1/todos/{id}", {}, 200),
+    "retrieve, missing": ("GET", f"/v1/todos/{uuid4()}", {}, 404),
+    "replace": ("PUT", "/v1/todos/{id}", {"json": {"title": "x"}}, 200),
+    "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", {"json": {"title": "x"}}, 404),
+    "update": ("PATCH", "/v1/todos/{id}", {"json": {"title": "x"}}, 200),
+    "update, naming nothing": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
+    "toggle": ("POST", "/v1/todos/{id}/toggle", {}, 200),
+    "delete": ("DELETE", "/v1/todos/{id}", {}, 204),
+    "ready": ("GET", "/ready", {}, 200),
+}
+
+REFUSED: dict[str, Request] = {
+    "path": ("GET", "/v2/todos", {}, 404),
+    "method": ("DELETE", "/v1/todos", {}, 405),
+    "size": ("POST", "/v1/todos", {"body": b"x" * 65_537}, 413),
+    "type": ("POST", "/v1/todos", {"body": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+    "body": ("POST", "/v1/todos", {"body": b"{"}, 400),
+    "no user": ("GET", "/v1/todos", {"user": ""}, 401),
+    "no user, one todo": ("DELETE", "/v1/todos/{id}", {"user": ""}, 401),
+    "field": ("PATCH", "/v1/todos/{id}", {"json": {"title": ""}}, 422),
+    "id": ("GET", "/v1/todos/1", {}, 422),
+    "parameter": ("GET", "/v1/todos?limit=0", {}, 422),
+    "cursor": ("GET", "/v1/todos?cursor=x", {}, 422),
+    "stray parameter": ("GET", "/v1/todos/{id}?x=1", {}, 422),
+    "preflight": (
+        "OPTIONS",
+        "/v1/todos",
+        {"headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}},
+        200,
+    ),
+    "health": ("GET", "/health", {}, 200),
+}
+
+
+def _send(user: User, request: Request) -> None:
+    method, path, arguments, status = request
+    arguments = dict(arguments)
+    caller = {"new": f"new-{user.id}", None: user.id}.get(arguments.pop("user", None), "")
+    answer = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, **arguments)
+    assert answer.status == status, answer
+
+
+@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
+def test_an_operation_is_one_connection_one_statement_one_round_trip(
+    carol: User, wire: Wire, environment: dict[str, str], request_: Request
+) -> None:
+    """Proves the counts on the wire, and that a bare psycopg2 `connect` and `execute` makes as many round trips."""
+    with wire.watch() as ours:
+        _send(carol, request_)
+    with wire.watch() as bare:
+        connection = psycopg2.connect(environment["NEON_DATABASE_URL"])
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.close()
+    assert (ours.connections, len(ours.statements), ours.round_trips) == (1, 1, bare.round_trips)
+
+
+@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
+def test_a_request_that_needs_no_database_opens_no_connection(carol: User, wire: Wire, request_: Request) -> None:
+    """Proves that refusals, preflights and /health cost the database nothing."""
+    with wire.watch() as traffic:
+        _send(carol, request_)
+    assert (traffic.connections, traffic.statements) == (0, [])
+
+
+@pytest.fixture
+def hops(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Each hand-over of work to a thread."""
+    seen: list[object] = []
+    run_sync = anyio.to_thread.run_sync
+
+    async def counted(function: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(function)
+        return await run_sync(function, *arguments, **options)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    return seen
+
+
+@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
+def test_an_operation_is_one_thread_hop(carol: User, hops: list[object], request_: Request) -> None:
+    """Proves that only the endpoint itself runs in a thread."""
+    _send(carol, request_)
+    assert len(hops) == 1
+
+
+@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
+def test_a_request_that_needs_no_database_needs_no_thread(carol: User, hops: list[object], request_: Request) -> None:
+    """Proves that refusals, preflights and /health stay in the event loop."""
+    _send(carol, request_)
+    assert hops == []
+
+
+def test_no_connection_is_left_behind(lambda_api: Api, sql: Any) -> None:
+    """Proves that a connection ends with its request."""
+    for _ in range(20):
+        lambda_api("GET", "/v1/todos", user="anybody")
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert sql(f"SELECT pg_sleep(0.2), ({others})")[0][1] == 0

@@ -1,0 +1,275 @@
+"""Nobody reads or changes another user's todo, or learns that it exists."""
+
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlglot
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlglot import exp
+
+from tests.clients import Api
+from tests.conftest import User, new_user
+from tests.wire import Wire
+from todo_api import repository
+from todo_api.database import Database
+from todo_api.models import TodoQuery, TodoUpdate, TodoWrite
+
+ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
+    ("GET", "", {}),
+    ("PUT", "", {"json": {"title": "taken over"}}),
+    ("PATCH", "", {"json": {"title": "taken over"}}),
+    ("PATCH", "", {"json": {}}),
+    ("DELETE", "", {}),
+    ("POST", "/toggle", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "suffix", "request_"), ON_ONE_TODO)
+def test_another_user_s_todo_is_answered_like_a_missing_one(
+    alice: User, bob: User, method: str, suffix: str, request_: dict[str, Any]
+) -> None:
+    """Proves equality to the byte, but for the request id, and that the todo stays as it was."""
+    theirs = bob(method, f"/v1/todos/{alice.todos[0]['id']}{suffix}", **request_)
+    nobodys = bob(method, f"/v1/todos/{uuid4()}{suffix}", **request_)
+    assert theirs.status == 404
+    assert theirs.json()["type"] == "urn:todo-api:problem:todo-not-found"
+    if method == "DELETE" or not suffix:
+        assert bob(method, "/v1/nothing-here", **request_).json()["type"] == "urn:todo-api:problem:path-not-found"
+    assert theirs.but_for_the_request_id() == nobodys.but_for_the_request_id()
+    assert alice.list() == [alice.todos[1], alice.todos[0]]
+    assert bob.list() == [bob.todos[1], bob.todos[0]]
+
+
+def test_lists_and_cursors_do_not_cross(alice: User, bob: User) -> None:
+    """Proves that even another user's cursor shows only the caller's own rows."""
+    cursor = alice("GET", "/v1/todos?limit=1").json()["next_cursor"]
+    assert {todo["user_id"] for todo in bob.list(f"limit=100&cursor={cursor}")} <= {bob.id}
+    assert alice.list(f"cursor={cursor}") == [alice.todos[0]]
+
+
+def test_a_user_id_is_compared_exactly(alice: User) -> None:
+    """Proves that neither case nor white space nor a pattern makes one user another."""
+    for other in (alice.id.upper(), f"{alice.id}x", alice.id[:-1], "%", "alice|_", "a" * 255):
+        if other != alice.id:
+            assert alice.api("GET", "/v1/todos", user=other).json()["items"] == []
+
+
+def test_a_repository_without_a_user_cannot_be_constructed() -> None:
+    """Proves that there is no way around naming the user."""
+    with pytest.raises(TypeError):
+        repository.Todos(None)  # type: ignore[arg-type, call-arg]
+    with pytest.raises(ValueError, match="todos belong to a user"):
+        repository.Todos(None, "")  # type: ignore[arg-type]
+
+
+# --- the statements themselves ----------------------------------------------------------------------------------------
+
+OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
+    "create": [lambda todos, _: todos.create(TodoWrite(title="x"))],
+    "page": [
+        lambda todos, _: todos.page(TodoQuery()),
+        lambda todos, _: todos.page(TodoQuery.model_validate({"is_completed": "true"})),
+        lambda todos, _: todos.page(TodoQuery.model_validate({"cursor": todos.page(TodoQuery(limit=1)).next_cursor})),
+    ],
+    "retrieve": [lambda todos, todo: todos.retrieve(todo)],
+    "replace": [lambda todos, todo: todos.replace(todo, TodoWrite(title="y"))],
+    "update": [
+        lambda todos, todo: todos.update(todo, TodoUpdate(title="z")),
+        lambda todos, todo: todos.update(todo, TodoUpdate()),
+    ],
+    "toggle": [lambda todos, todo: todos.toggle(todo)],
+    "delete": [lambda todos, todo: todos.delete(todo)],
+}
+
+
+def _statements(module: ModuleType, environment: dict[str, str], wire: Wire, carol: User) -> list[str]:
+    """Everything that the repository in `module` can send, as it passes the wire."""
+    database = Database(environment["NEON_DATABASE_URL"])
+    with database.session(seconds=8) as session:
+        session.connection()  # the engine's own first statements are none of the repository's
+    with wire.watch() as traffic:
+        for operations in OPERATIONS.values():
+            for operation in operations:
+                with database.session(seconds=8) as session:
+                    operation(module.Todos(session, carol.id), UUID(carol.todos[0]["id"]))
+    return traffic.statements
+
+
+def _unowned(statement: str, user_id: str) -> list[str]:
+    """The parts of a statement that touch todos without an own `user_id = caller`."""
+    parsed = sqlglot.parse_one(statement, dialect="postgres")
+    found = []
+    for part in parsed.find_all(exp.Select, exp.Update, exp.Delete, exp.Insert):
+        if isinstance(part, exp.Select):
+            sources = [source.this for source in [part.args.get("from_"), *part.args.get("joins", [])] if source]
+        elif isinstance(part, exp.Insert):
+            sources = [part.this.this]
+        else:
+            sources = [part.this]
+        if not any(isinstance(source, exp.Table) and source.name == "todos" for source in sources):
+            continue
+        if isinstance(part, exp.Insert):
+            columns = [column.name for column in part.this.expressions]
+            owner = part.expression.expressions[0].expressions[columns.index("user_id")]
+            owned = isinstance(owner, exp.Literal) and owner.this == user_id
+        else:
+            where = part.args.get("where")
+            conjuncts = list(where.this.flatten()) if where and isinstance(where.this, exp.And) else []
+            conjuncts = conjuncts or ([where.this] if where else [])
+            owned = any(
+                isinstance(conjunct, exp.EQ)
+                and isinstance(conjunct.left, exp.Column)
+                and (conjunct.left.table, conjunct.left.name) == ("todos", "user_id")
+                and isinstance(conjunct.right, exp.Literal)
+                and conjunct.right.this == user_id
+                for conjunct in conjuncts
+            )
+        if not owned:
+            found.append(part.sql())
+    return found
+
+
+def test_every_statement_on_todos_names_its_user(environment: dict[str, str], wire: Wire, carol: User) -> None:
+    """Proves that each read, update and delete has its own `user_id = caller`, and each insert the caller as owner."""
+    public = {name for name, _ in inspect.getmembers(repository.Todos, inspect.isfunction) if not name.startswith("_")}
+    assert set(OPERATIONS) == public
+    statements = _statements(repository, environment, wire, carol)
+    assert len(statements) == sum(map(len, OPERATIONS.values())) + 1  # the cursor cost a page of its own
+    assert all("todos" in statement for statement in statements)
+    assert [_unowned(statement, carol.id) for statement in statements] == [[]] * len(statements)
+
+
+SOURCE = Path(repository.__file__).read_text()
+FILTERS = [
+    node
+    for node in ast.walk(ast.parse(SOURCE))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_mine"
+]
+
+
+@pytest.mark.parametrize("line", [node.lineno for node in FILTERS])
+def test_taking_any_one_filter_out_is_noticed(line: int, environment: dict[str, str], wire: Wire, carol: User) -> None:
+    """Proves that the test above can fail, for each filter in the repository."""
+
+    class TakeOut(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            mine = isinstance(node.func, ast.Attribute) and node.func.attr == "_mine" and node.lineno == line
+            return node.args[0] if mine else node
+
+    spec = importlib.util.spec_from_loader("without_filter", loader=None)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    tree = ast.fix_missing_locations(TakeOut().visit(ast.parse(SOURCE)))
+    exec(compile(tree, "without_filter", "exec"), module.__dict__)  # noqa: S102  # our own source, less one call
+    statements = _statements(module, environment, wire, carol)
+    assert any(_unowned(statement, carol.id) for statement in statements)
+
+
+def test_filters_have_one_source() -> None:
+    """Proves that no statement is built past `_mine`, so that the list of filters above is complete."""
+    assert len(FILTERS) == len({node.lineno for node in FILTERS}) == 4
+    assert len(re.findall(r"\b(?:select|update|delete)\(Todo\)", SOURCE)) == 4
+
+
+# --- any sequence of requests -----------------------------------------------------------------------------------------
+
+
+def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lambda_api: Api, *, soak: bool) -> None:
+    """Proves the API against a model that keeps a dictionary for each user."""
+
+    class Machine(RuleBasedStateMachine):
+        @initialize()
+        def begin(self) -> None:
+            self.users = [new_user(name, lambda_api) for name in ("gina", "hugo", "iris")]
+            self.model = {user.id: {todo["id"]: todo for todo in user.todos} for user in self.users}
+
+        def _any_todo(self, data: st.DataObject) -> str:
+            known = [todo for todos in self.model.values() for todo in todos]
+            return str(data.draw(st.sampled_from([*known, "00000000-0000-4000-8000-000000000000"])))
+
+        def _send(self, data: st.DataObject, method: str, suffix: str = "", **request: Any) -> None:
+            user, todo_id = data.draw(st.sampled_from(self.users)), self._any_todo(data)
+            before = self.model[user.id].get(todo_id)
+            answer = user(method, f"/v1/todos/{todo_id}{suffix}", **request)
+            if before is None:
+                assert answer.status == 404
+                return
+            if method == "DELETE":
+                assert answer.status == 204
+                del self.model[user.id][todo_id]
+                return
+            assert answer.status == 200
+            after = answer.json()
+            changes = request.get("json", {})
+            if method == "PUT":
+                changes = {"description": None, "is_completed": False} | changes
+            if suffix:
+                changes = {"is_completed": not before["is_completed"]}
+            assert after == before | changes | {"updated_at": after["updated_at"]}
+            assert (after["updated_at"] > before["updated_at"]) is bool(changes)
+            self.model[user.id][todo_id] = after
+
+        @rule(data=st.data(), title=TITLES, completed=st.booleans())
+        def create(self, data: st.DataObject, title: str, *, completed: bool) -> None:
+            user = data.draw(st.sampled_from(self.users))
+            todo = user.create(title, is_completed=completed)
+            self.model[user.id][todo["id"]] = todo
+
+        @rule(data=st.data())
+        def retrieve(self, data: st.DataObject) -> None:
+            self._send(data, "GET")
+
+        @rule(data=st.data(), body=st.fixed_dictionaries({"title": TITLES}, optional=OPTIONAL))
+        def replace(self, data: st.DataObject, body: dict[str, Any]) -> None:
+            self._send(data, "PUT", json=body)
+
+        @rule(data=st.data(), body=st.fixed_dictionaries({}, optional={"title": TITLES, **OPTIONAL}))
+        def update(self, data: st.DataObject, body: dict[str, Any]) -> None:
+            self._send(data, "PATCH", json=body)
+
+        @rule(data=st.data())
+        def toggle(self, data: st.DataObject) -> None:
+            self._send(data, "POST", "/toggle")
+
+        @rule(data=st.data())
+        def delete(self, data: st.DataObject) -> None:
+            self._send(data, "DELETE")
+
+        @invariant()
+        def everybody_sees_their_own(self) -> None:
+            for user in self.users:
+                expected = sorted(self.model[user.id].values(), key=_place, reverse=True)
+                assert user.list() == expected
+                assert user.list("is_completed=true") == [todo for todo in expected if todo["is_completed"]]
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=300 if soak else 10,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def _place(todo: dict[str, Any]) -> tuple[str, str]:
+    return todo["created_at"], todo["id"]
+
+
+TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=255)
+OPTIONAL = {
+    "description": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    "is_completed": st.booleans(),
+}

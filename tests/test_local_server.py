@@ -1,0 +1,142 @@
+"""`make run`: rows that survive, and clear sentences where it cannot run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from dev.postgres import Postgres
+from tests.clients import Api, api, through_http
+from tests.conftest import ROOT, free_port, start_server
+
+WITHOUT_DATABASE = {"NEON_DATABASE_URL": ""}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder that any user may enter."""
+    with TemporaryDirectory(prefix="todo-api-rows-") as name:
+        yield Path(name) / "rows"
+
+
+def _read(call: Api) -> list[str]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        answer = call("GET", "/v1/todos", user="keeper")
+        if answer.status == 200:
+            return [todo["title"] for todo in answer.json()["items"]]
+        time.sleep(0.05)
+    raise TimeoutError("the rows did not come back")
+
+
+def test_rows_survive_whatever_is_killed(folder: Path) -> None:
+    """Proves persistence: Ctrl-C, kill -9 of the server, kill -9 of PostgreSQL, and kill -9 of PostgreSQL's keeper."""
+    port = free_port()
+    call = api(through_http(port))
+    titles: list[str] = []
+    for round_ in ("interrupt", "kill the server", "kill PostgreSQL", "kill the keeper"):
+        server = start_server(port, WITHOUT_DATABASE, "--data", str(folder))
+        assert _read(call) == titles
+        titles.insert(0, round_)
+        assert call("POST", "/v1/todos", user="keeper", json={"title": round_}).status == 201
+        if round_ == "kill PostgreSQL":
+            os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+            assert _read(call) == titles
+        if round_ == "kill the keeper":
+            os.kill(int((folder / "keeper.lock").read_text()), signal.SIGKILL)
+            assert _read(call) == titles
+        if round_ == "kill the server":
+            server.kill()
+        else:
+            server.send_signal(signal.SIGINT)
+        server.wait(20)
+        _wait_until_free(port)
+    with Postgres(folder):
+        pass
+
+
+def _wait_until_free(port: int) -> None:
+    for _ in range(400):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"something still listens on {port}")
+
+
+def _sentence(*arguments: str, **environment: str) -> str:
+    command = [sys.executable, "-m", "dev.serve", *arguments]
+    outcome = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert outcome.returncode == 1
+    assert outcome.stdout == ""
+    return outcome.stderr
+
+
+def test_a_port_in_use_is_told(folder: Path) -> None:
+    """Proves the sentence, and that nothing was begun."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = _sentence("--port", str(port), "--data", str(folder), **WITHOUT_DATABASE)
+    assert said == f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001\n"
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
+    """Proves the sentence, and that the folder's content stays."""
+    folder.mkdir()
+    (folder / "precious").write_text("x")
+    said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+    assert said == f"{folder} holds something that this project did not make: move it away.\n"
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+
+
+def test_a_folder_in_use_is_told(folder: Path) -> None:
+    """Proves that two servers never work on the same rows."""
+    with Postgres(folder):
+        said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+    assert said == f"{folder} is in use by another server that was started from this clone.\n"
+
+
+def test_a_malformed_setting_is_told() -> None:
+    """Proves that the local server says the same sentence as the function, without a stack trace."""
+    said = _sentence("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
+    assert said.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
+    assert "secret" not in said
+
+
+def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
+    """Proves that half-made files of PostgreSQL do no harm."""
+    with Postgres(folder):
+        pass
+    (folder / "data").rename(folder / "data.unfinished")
+    with Postgres(folder) as postgres:
+        assert postgres.uri.startswith("postgresql://postgres:")
+
+
+def test_the_server_ends_with_its_owner(folder: Path) -> None:
+    """Proves that an owner that is killed leaves no PostgreSQL behind."""
+    code = (
+        "import sys, time; from pathlib import Path; from dev.postgres import Postgres; "
+        "postgres = Postgres(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert owner.stdout
+    owner.stdout.readline()
+    server = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    for _ in range(400):
+        if not (folder / "data" / "postmaster.pid").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{server}").exists() or Path(f"/proc/{server}/stat").read_text().split()[2] == "Z"

@@ -1,0 +1,1 @@
+"""A Todo backend: FastAPI and SQLModel on AWS Lambda, rows in Neon PostgreSQL."""

@@ -1,0 +1,48 @@
+"""Who is calling: the one place where identity enters.
+
+Nothing is verified here. With `header` anyone who knows a user id is that user; with `authorizer` API Gateway's own
+authorizer has verified the token before the event reached us.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from todo_api.models import USER_ID_MAX
+
+HEADER = "X-User-Id"
+
+# What OpenID Connect Core 1.0, section 2, allows a `sub` claim to be: at most 255 ASCII characters. Those that
+# cannot be seen are left out, because a header cannot carry them at its ends.
+_USER_ID = re.compile(rf"[\x21-\x7e]{{1,{USER_ID_MAX}}}")
+
+
+class Unidentified(Exception):
+    """The request does not name a user. `scheme` is the challenge for `WWW-Authenticate` (RFC 9110, section 11.6.1)."""
+
+    def __init__(self, scheme: str) -> None:
+        super().__init__(scheme)
+        self.scheme = scheme
+
+
+def user_id_of(source: Literal["header", "authorizer"], headers: Sequence[str], event: Mapping[str, Any] | None) -> str:
+    """The caller's user id.
+
+    Args:
+        source: the setting `IDENTITY_SOURCE`.
+        headers: every `X-User-Id` field of the request.
+        event: API Gateway's event, or None outside Lambda.
+
+    Raises:
+        Unidentified: there is no user id, or what there is cannot be one.
+    """
+    if source == "header":
+        # A repeated field is its values joined (RFC 9110, section 5.3); API Gateway does the same before us.
+        claimed: object = ",".join(headers)
+    else:
+        claimed = event
+        for key in ("requestContext", "authorizer", "jwt", "claims", "sub"):
+            claimed = claimed.get(key) if isinstance(claimed, Mapping) else None
+    if not isinstance(claimed, str) or not _USER_ID.fullmatch(claimed):
+        raise Unidentified(HEADER if source == "header" else "Bearer")
+    return claimed

@@ -1,0 +1,262 @@
+"""The two tables, and the models that requests and responses are made of."""
+
+import re
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StrictBool,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, ForeignKey, Index, Text, Uuid, false, func
+from sqlmodel import Field, SQLModel
+
+TITLE_MAX = 255
+DESCRIPTION_MAX = 2_000
+USER_ID_MAX = 255
+PAGE_DEFAULT = 50
+PAGE_MAX = 100
+
+# Constraint names are the same in every database, so that migrations can refer to them.
+SQLModel.metadata.naming_convention = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+class User(SQLModel, table=True):
+    """A user id that has written at least once. Users are registered elsewhere; this row is what todos point to."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
+
+
+class Todo(SQLModel, table=True):
+    """One todo of one user. Lengths are Unicode code points, as in PostgreSQL's `char_length`."""
+
+    __tablename__ = "todos"
+    __table_args__ = (
+        CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
+        CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
+        # Read backwards, each is one range of one user's todos, newest first.
+        Index("todos_by_user", "user_id", "created_at", "id"),
+        Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
+    )
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True, server_default=func.gen_random_uuid()))
+    user_id: str = Field(sa_column=Column(Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
+    title: str = Field(sa_column=Column(Text, nullable=False))
+    description: str | None = Field(sa_column=Column(Text))
+    is_completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
+    updated_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
+
+
+# --- field types ------------------------------------------------------------------------------------------------------
+
+# The characters with the Unicode property White_Space. Python's str.strip(), pydantic and PostgreSQL each
+# take another set for white space, so titles are trimmed here and nowhere else.
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\ud800-\udfff]")
+_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+
+
+def _title(value: str) -> str:
+    title = value.strip(_WHITE_SPACE)
+    if not title:
+        raise PydanticCustomError("blank", "Must not be blank")
+    if len(title) > TITLE_MAX:
+        raise PydanticCustomError("too_long", f"Must have at most {TITLE_MAX} characters")
+    if _NOT_IN_A_LINE.search(title):
+        raise PydanticCustomError("characters", "Must not contain control characters or lone surrogates")
+    return title
+
+
+def _description(value: str) -> str:
+    description = value.replace("\r\n", "\n")
+    if len(description) > DESCRIPTION_MAX:
+        raise PydanticCustomError("too_long", f"Must have at most {DESCRIPTION_MAX:,} characters")
+    if _NOT_IN_TEXT.search(description):
+        raise PydanticCustomError(
+            "characters", "Must not contain control characters other than tab and newline, or lone surrogates"
+        )
+    return description
+
+
+def _canonical_uuid(value: Any) -> UUID:
+    """Only the form of RFC 9562, section 4: `uuid.UUID` also takes braces, `urn:uuid:` and no hyphens."""
+    try:
+        parsed = UUID(value)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != value.lower():
+        raise PydanticCustomError("uuid", "Must be a UUID")
+    return parsed
+
+
+def _query_bool(value: Any) -> bool:
+    if value not in ("true", "false"):
+        raise PydanticCustomError("boolean", "Must be true or false")
+    return bool(value == "true")
+
+
+def _query_int(value: Any) -> Any:
+    """Only digits: pydantic also reads `+5`, `5.0`, ` 5` and `1_0` as integers."""
+    if isinstance(value, str) and not re.fullmatch("-?[0-9]{1,20}", value):
+        raise PydanticCustomError("integer", "Must be an integer")
+    return value
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Title = Annotated[
+    str, AfterValidator(_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX})
+]
+Description = Annotated[
+    str, AfterValidator(_description), WithJsonSchema({"type": "string", "maxLength": DESCRIPTION_MAX})
+]
+TodoId = Annotated[UUID, BeforeValidator(_canonical_uuid)]
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(_rfc3339),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-20T09:30:00.123456Z"]}),
+]
+
+
+# --- request bodies ---------------------------------------------------------------------------------------------------
+
+
+class TodoWrite(SQLModel):
+    """The whole of a todo that a client decides: the body of create and of replace."""
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
+
+    title: Title
+    description: Description | None = None
+    is_completed: StrictBool = False
+
+
+class TodoUpdate(SQLModel):
+    """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description.
+
+    The defaults only mark a field as absent; `model_fields_set` tells which were sent.
+    """
+
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
+
+    title: Title = Field(default_factory=str)
+    description: Description | None = Field(default_factory=str)
+    is_completed: StrictBool = Field(default_factory=bool)
+
+
+# --- responses --------------------------------------------------------------------------------------------------------
+
+
+class TodoPublic(SQLModel):
+    """A todo as its owner sees it."""
+
+    id: UUID
+    user_id: str
+    title: str
+    description: str | None
+    is_completed: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class TodoPage(SQLModel):
+    """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
+
+    items: list[TodoPublic]
+    next_cursor: str | None
+
+
+# --- the list's parameters --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A place in the list: just after the todo with this creation time and id, under this filter.
+
+    Its text is opaque to clients: base64url of the order's version, the filter, and the place.
+    """
+
+    created_at: datetime
+    id: UUID
+    is_completed: bool | None
+
+    def __str__(self) -> str:
+        microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
+        packed = _CURSOR.pack(_NEWEST_FIRST, _FILTERS.index(self.is_completed), microseconds, self.id.bytes)
+        return urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Read a cursor's text.
+
+        Raises:
+            ValueError: this API did not make the text, or made it for another order.
+        """
+        try:
+            order, filter_index, microseconds, uuid_bytes = _CURSOR.unpack(urlsafe_b64decode(text + "="))
+            created_at = _EPOCH + timedelta(microseconds=microseconds)
+            cursor = cls(created_at, UUID(bytes=uuid_bytes), _FILTERS[filter_index])
+        except (struct.error, IndexError, OverflowError) as malformed:
+            raise ValueError("not a cursor") from malformed
+        if order != _NEWEST_FIRST or str(cursor) != text:
+            raise ValueError("not a cursor")
+        return cursor
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR = struct.Struct(">BBq16s")
+_NEWEST_FIRST = 1
+_FILTERS = (None, False, True)
+
+
+def _query_cursor(value: Any) -> Cursor:
+    try:
+        return Cursor.parse(value)
+    except ValueError:
+        raise PydanticCustomError("cursor", "Must be a next_cursor of this list, unchanged") from None
+
+
+class TodoQuery(BaseModel):
+    """The list's query parameters."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    limit: Annotated[int, BeforeValidator(_query_int), Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    is_completed: Annotated[bool, BeforeValidator(_query_bool)] | None = None
+    cursor: Annotated[Cursor, BeforeValidator(_query_cursor), WithJsonSchema({"type": "string"})] | None = None
+
+    @field_validator("cursor")
+    @classmethod
+    def _made_for_this_filter(cls, cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
+        if cursor and "is_completed" in info.data and cursor.is_completed != info.data["is_completed"]:
+            raise PydanticCustomError("cursor", "Must be used with the is_completed that it was made with")
+        return cursor

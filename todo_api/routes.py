@@ -1,0 +1,227 @@
+"""The operations over HTTP: what each takes, and what it answers."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
+from sqlmodel import Session, SQLModel
+
+from todo_api.identity import HEADER, user_id_of
+from todo_api.models import TodoId, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite
+from todo_api.problems import Problem, documented
+from todo_api.repository import Todos, check_schema
+
+BODY_MAX = 64 * 1024
+"""The most bytes that a request's body may have."""
+
+
+class JsonRequest(Request):
+    """A request whose body is limited in size and is read as strict JSON."""
+
+    _content: Any = ...
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body's bytes. An oversized body is read to its end, or the client would not see the answer."""
+        size = 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            if size <= BODY_MAX:
+                yield chunk
+        if size > BODY_MAX:
+            raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
+
+    async def json(self) -> Any:
+        """The body's value. `json.loads` by itself also takes UTF-16, NaN and the same key twice."""
+        if self._content is ...:
+            try:
+                text = (await self.body()).decode()
+                # No field is a number, and an int of more than 4,300 digits would be a ValueError.
+                self._content = json.loads(
+                    text, object_pairs_hook=_object, parse_constant=_not_a_constant, parse_int=float
+                )
+            except (ValueError, RecursionError):
+                detail = "The body must be one JSON value in UTF-8, with no key twice in an object."
+                raise Problem(400, "malformed-body", detail) from None
+        return self._content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a key twice")
+    return members
+
+
+def _not_a_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+class JsonRoute(APIRoute):
+    """Looks at the body before anything else: at its size (413), then its type (415), then its form (400)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The operation, behind these checks."""
+        operation = super().get_route_handler()
+        accepted = ["application/json"]
+        if self.methods == {"PATCH"}:
+            accepted.append("application/merge-patch+json")
+
+        async def checked(request: Request) -> Response:
+            request = JsonRequest(request.scope, request.receive)
+            body = await request.body()
+            if self.body_field is not None:
+                # Joined, because API Gateway joins a repeated header too.
+                media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
+                if body and media_type not in accepted:
+                    detail = f"Send the body with Content-Type: {' or '.join(accepted)}."
+                    raise Problem(415, "unsupported-media-type", detail)
+                await request.json()
+            return await operation(request)
+
+        return checked
+
+
+class ModelResponse(JSONResponse):
+    """A model as JSON. Handing the model itself to FastAPI would validate it again, in one more thread."""
+
+    def render(self, content: SQLModel) -> bytes:
+        """The model's JSON."""
+        return content.model_dump_json().encode()
+
+
+# --- dependencies: `async`, because each plain function would cost one more thread hop --------------------------------
+
+
+async def current_user(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Security(
+            APIKeyHeader(
+                name=HEADER, auto_error=False, description="The caller's user id: 1 to 255 visible ASCII characters"
+            )
+        ),
+    ],
+) -> str:
+    """The caller's user id."""
+    source = request.app.state.settings.identity_source
+    return user_id_of(source, request.headers.getlist(HEADER), request.scope.get("aws.event"))
+
+
+async def refuse_stray_parameters(request: Request) -> None:
+    """Refuse a query parameter given twice, and any at all where the operation has none."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    allowed = 1 if request.scope["route"].dependant.query_params else 0
+    strays = [name for name, count in counts.items() if count > allowed]
+    if strays:
+        detail = "Must be given only once" if allowed else "Is not known here"
+        raise RequestValidationError([{"type": "stray", "loc": ("query", name), "msg": detail} for name in strays])
+
+
+async def database_session(request: Request) -> AsyncIterator[Session]:
+    """The session of this request."""
+    state = request.app.state
+    with state.database.session(seconds=state.settings.database_timeout_seconds) as session:
+        yield session
+
+
+# `function`: the connection is closed before the response is sent.
+SessionDep = Annotated[Session, Depends(database_session, scope="function")]
+
+
+async def todos_of_caller(user_id: Annotated[str, Depends(current_user)], session: SessionDep) -> Todos:
+    """The caller's todos, and nobody else's."""
+    return Todos(session, user_id)
+
+
+TodosDep = Annotated[Todos, Depends(todos_of_caller)]
+
+
+# `id` is the name in the contract, and a builtin in Python.
+TodoIdInPath = Annotated[TodoId, Path(alias="id")]
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+router = APIRouter(
+    prefix="/v1/todos",
+    tags=["todos"],
+    route_class=JsonRoute,
+    dependencies=[Depends(current_user), Depends(refuse_stray_parameters)],
+    responses=documented(401, 422, 500, 503),
+)
+BODY = documented(400, 413, 415)
+MISSING = documented(404)
+
+
+@router.post("", status_code=201, response_model=TodoPublic, responses=BODY)
+def create_todo(body: TodoWrite, todos: TodosDep) -> Response:
+    """Create a todo."""
+    todo = todos.create(body)
+    return ModelResponse(todo, 201, {"Location": f"/v1/todos/{todo.id}"})
+
+
+@router.get("", response_model=TodoPage)
+def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> Response:
+    """List your todos, newest first, a page at a time."""
+    return ModelResponse(todos.page(query))
+
+
+@router.get("/{id}", response_model=TodoPublic, responses=MISSING)
+def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
+    """Retrieve a todo."""
+    return ModelResponse(todos.retrieve(todo_id))
+
+
+@router.put("/{id}", response_model=TodoPublic, responses=BODY | MISSING)
+def replace_todo(todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep) -> Response:
+    """Replace a todo: fields that are left out return to their defaults."""
+    return ModelResponse(todos.replace(todo_id, body))
+
+
+@router.patch("/{id}", response_model=TodoPublic, responses=BODY | MISSING)
+def update_todo(todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep) -> Response:
+    """Update a todo: fields that are left out keep their values, and null clears the description."""
+    return ModelResponse(todos.update(todo_id, body))
+
+
+@router.delete("/{id}", status_code=204, responses=MISSING)
+def delete_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
+    """Delete a todo for good."""
+    todos.delete(todo_id)
+    return Response(status_code=204)
+
+
+@router.post("/{id}/toggle", response_model=TodoPublic, responses=MISSING)
+def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
+    """Complete a todo, or take its completion back."""
+    return ModelResponse(todos.toggle(todo_id))
+
+
+probes = APIRouter(tags=["probes"])
+
+
+@probes.get("/health")
+async def health() -> dict[str, str]:
+    """Tell whether the process answers. It asks the database nothing, so that it does not wake a sleeping one."""
+    return {"status": "ok"}
+
+
+@probes.head("/health", include_in_schema=False)
+async def health_head() -> Response:
+    """The header of `health`."""
+    response = JSONResponse(await health())
+    response.body = b""
+    return response
+
+
+@probes.get("/ready", responses=documented(503))
+def ready(session: SessionDep) -> Response:
+    """Tell whether the database answers and is migrated. Polling this keeps a Neon compute awake, and costs."""
+    check_schema(session)
+    return JSONResponse({"status": "ready"})

@@ -1,0 +1,87 @@
+"""The environment, read and checked in one place.
+
+A missing or malformed value raises `SettingsError`: one sentence that names the variable and never
+repeats its value, because the value may be a password.
+"""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment does not describe a service that can start."""
+
+
+def _postgresql_uri(value: object) -> str:
+    """The URL as libpq reads it, its query string kept.
+
+    Neon's console shows `postgresql://`, other tools write `postgres://` or SQLAlchemy's
+    `postgresql+psycopg2://`: all three name the same driver here.
+    """
+    uri, schemes = re.subn(r"\A(postgres|postgresql|postgresql\+psycopg2)://", "postgresql://", str(value).strip())
+    if not schemes:
+        raise ValueError("must start with postgresql://, postgres:// or postgresql+psycopg2://")
+    try:
+        parts = parse_dsn(uri)
+    except psycopg2.ProgrammingError:
+        # libpq's own message repeats the URL.
+        raise ValueError("is not a URL that libpq can read") from None
+    if not parts.get("host") or not parts.get("dbname"):
+        raise ValueError("must name a host and a database")
+    return uri
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    """Browser origins (RFC 6454, section 6.2) from a comma-separated list."""
+    origins = tuple(origin.strip() for origin in str(value).split(",") if origin.strip())
+    for origin in origins:
+        try:
+            parts = urlsplit(origin)
+            exact = f"{parts.scheme}://{parts.netloc}" == origin and parts.port != 0
+        except ValueError:
+            exact = False
+        if not exact or parts.scheme not in ("http", "https") or "@" in origin or "*" in origin:
+            raise ValueError("must list origins such as https://app.example, separated by commas")
+    return origins
+
+
+class Settings(BaseSettings):
+    """What the environment decides; each field is the variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, validate_default=False)
+
+    neon_database_url: Annotated[str, BeforeValidator(_postgresql_uri), Field(repr=False)]
+    """The pooled endpoint of the Neon database, as libpq reads it. A secret."""
+
+    identity_source: Literal["header", "authorizer"] = "header"
+    """Where the caller's user id comes from: the `X-User-Id` header, or API Gateway's authorizer."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    """The browser origins that may call the API; none by default."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    database_timeout_seconds: Annotated[float, Field(ge=0.1, le=25)] = 8
+    """How long one request may wait for the database, connecting included. API Gateway answers for
+    us after 30 s, so the most is 25."""
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            SettingsError: a variable is missing or malformed.
+        """
+        try:
+            return cls()
+        except ValidationError as invalid:
+            error = invalid.errors(include_url=False, include_input=False)[0]
+        name = str(error["loc"][0]).upper()
+        reason = "is not set" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"The environment variable {name} is not usable: {reason}.")
