@@ -2,6 +2,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 ready := .venv/ready
+pytest := $(BIN)/python -m pytest --numprocesses 2 --dist load
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -9,11 +10,12 @@ help: ## Show this list
 run: $(ready) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
 	@$(BIN)/python -m dev.serve --port $(PORT)
 
-test: $(ready) ## Run every test
-	@$(BIN)/python -m pytest
+test: $(ready) ## Run every test, then those of the API again through PgBouncer
+	@$(pytest) $(SOAK)
+	@$(pytest) $(SOAK) --pgbouncer
 
-soak: $(ready) ## Run the same tests at their long sizes
-	@$(BIN)/python -m pytest --soak
+soak: ## Run the same tests at their long sizes
+	@$(MAKE) test SOAK=--soak
 
 check: $(ready) ## Check style and types
 	@$(BIN)/ruff format --check .

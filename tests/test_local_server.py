@@ -14,7 +14,8 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.clients import Api, api, through_http
-from tests.conftest import ROOT, free_port, start_server
+from tests.conftest import ROOT, start_server
+from tests.pgbouncer import free_port
 
 WITHOUT_DATABASE = {"NEON_DATABASE_URL": ""}
 

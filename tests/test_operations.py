@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -128,6 +129,15 @@ def test_naming_a_field_is_a_change_even_with_an_equal_value(alice: User) -> Non
     assert {todo["created_at"] for todo in seen} == {seen[0]["created_at"]}
 
 
+def test_updated_at_grows_even_when_the_clock_does_not(alice: User, sql: Any) -> None:
+    """Proves it for a todo that was changed by a server whose clock was a thousand years ahead."""
+    todo_id = alice.todos[0]["id"]
+    sql("UPDATE todos SET updated_at = '3026-01-01T00:00:00Z' WHERE id = %s", todo_id)
+    for number in (1, 2):
+        todo = alice("PATCH", f"/v1/todos/{todo_id}", json={"title": "changed"}).json()
+        assert todo["updated_at"] == f"3026-01-01T00:00:00.00000{number}Z"
+
+
 def test_delete_is_permanent(alice: User) -> None:
     """Proves 204 without a body, and that the todo is gone from everywhere."""
     path = f"/v1/todos/{alice.todos[0]['id']}"
@@ -176,7 +186,7 @@ def test_descriptions_keep_their_form_but_for_line_ends(alice: User, sent: str, 
     assert alice.create("x", description=sent)["description"] == kept
 
 
-def test_the_first_write_of_a_user_records_the_user(alice: User, sql: "pytest.FixtureRequest") -> None:
+def test_the_first_write_of_a_user_records_the_user(alice: User, sql: Any) -> None:
     """Proves that users are recorded once, by creating, and not by reading or failing."""
     stranger = f"stranger-{alice.id}"
     alice.api("GET", "/v1/todos", user=stranger)
@@ -188,9 +198,8 @@ def test_the_first_write_of_a_user_records_the_user(alice: User, sql: "pytest.Fi
     assert _users(sql, alice.id) == 1
 
 
-def _users(sql: object, user_id: str) -> int:
-    (rows,) = sql("SELECT count(*) FROM users WHERE id = %s", user_id)  # type: ignore[operator]
-    return int(rows[0])
+def _users(sql: Any, user_id: str) -> int:
+    return int(sql("SELECT count(*) FROM users WHERE id = %s", user_id)[0][0])
 
 
 def test_put_and_patch_never_create(alice: User) -> None:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from mangum import Mangum
 
 from migrations.__main__ import migrate
-from tests.clients import Answer, Api, Context, api, http_api_event
-from tests.conftest import User, free_port
+from tests.clients import Answer, Api, Context, api, http_api_event, invoke_app
+from tests.conftest import User
+from tests.pgbouncer import free_port
 from tests.test_hostile_input import assert_problem
 from todo_api import repository
 from todo_api.app import create_app
@@ -24,16 +24,14 @@ CANARY = "s3cr3t-canary"
 def app_on(uri: str, **settings: Any) -> Iterator[Api]:
     """The API in this process, on another database."""
     app = create_app(Settings(neon_database_url=uri, **settings))
-    adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Answer:
-        response = adapter(http_api_event(method, path, headers, body), Context())  # type: ignore[arg-type]
-        return Answer(response["statusCode"], response["headers"], response["body"].encode())
+        return invoke_app(app, http_api_event(method, path, headers, body), Context())
 
     yield api(send)
 
 
-def _log(caplog: pytest.LogCaptureFixture) -> str:
+def log_text(caplog: pytest.LogCaptureFixture) -> str:
     """Everything that was logged, with all that a formatter could show."""
     shown = [json.dumps(vars(record), default=str) + record.getMessage() for record in caplog.records]
     return "\n".join([*shown, caplog.text])
@@ -56,7 +54,7 @@ def test_a_bug_is_answered_and_logged_and_gives_nothing_away(
     assert record.getMessage() == "unforeseen RuntimeError"
     assert record.__dict__["request_id"] == "find-me"
     assert any("in broken" in frame for frame in record.__dict__["frames"])
-    assert CANARY not in _log(caplog)
+    assert CANARY not in log_text(caplog)
 
 
 def test_a_rejected_row_is_a_bug_that_tells_nothing_of_the_row(
@@ -68,8 +66,8 @@ def test_a_rejected_row_is_a_bug_that_tells_nothing_of_the_row(
         assert_problem(carol("POST", "/v1/todos", json={"title": CANARY, "description": CANARY}), 500)
     finally:
         sql("ALTER TABLE todos DROP CONSTRAINT no_canary")
-    assert "unforeseen IntegrityError" in _log(caplog)
-    assert CANARY not in _log(caplog)
+    assert "unforeseen IntegrityError" in log_text(caplog)
+    assert CANARY not in log_text(caplog)
     assert carol.list() == [carol.todos[1], carol.todos[0]]
 
 
@@ -109,7 +107,7 @@ def test_todos_go_with_their_user(carol: User, sql: Any) -> None:
 def test_an_unreachable_database_is_told_as_not_executed(caplog: pytest.LogCaptureFixture) -> None:
     """Proves 503 with `Retry-After`, safe to send again, when nobody listens; and that no address is given away."""
     port = free_port()
-    with app_on(f"postgresql://{CANARY}:{CANARY}@127.0.0.1:{port}/{CANARY}") as call:
+    with app_on(f"postgresql://{CANARY}:{CANARY}@127.0.0.1:{port}/{CANARY}", database_timeout_seconds=0.3) as call:
         for answer in (
             call("GET", "/v1/todos", user=CANARY),
             call("POST", "/v1/todos", user=CANARY, json={"title": CANARY}),
@@ -121,7 +119,7 @@ def test_an_unreachable_database_is_told_as_not_executed(caplog: pytest.LogCaptu
         assert call("GET", "/health").status == 200
     records = [record.__dict__ for record in caplog.records if record.getMessage() == "database unavailable"]
     assert [(record["phase"], record["may_have_run"]) for record in records] == [("connect", False)] * 3
-    assert CANARY not in _log(caplog)
+    assert CANARY not in log_text(caplog)
 
 
 def test_a_database_that_was_never_migrated_is_not_ready(
@@ -133,7 +131,7 @@ def test_a_database_that_was_never_migrated_is_not_ready(
         for path in ("/ready", "/v1/todos"):
             problem = assert_problem(call("GET", path, user="anybody"), 503)
             assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
-        assert "42P01" in _log(caplog)
+        assert "42P01" in log_text(caplog)
         migrate(uri)
         assert call("GET", "/ready").status == 200
 
@@ -166,7 +164,7 @@ def test_each_request_is_one_line_in_the_log_without_what_was_sent(
     ]
     assert lines[0]["request_id"] == created.headers["x-request-id"]
     assert all(0 < line["milliseconds"] < 10_000 for line in lines)
-    assert CANARY not in _log(caplog)
+    assert CANARY not in log_text(caplog)
 
 
 # --- identity by the gateway's authorizer -----------------------------------------------------------------------------
@@ -191,12 +189,11 @@ def test_an_authorizer_s_claim_names_the_user_and_the_header_is_ignored(
 ) -> None:
     """Proves authorizer mode: only the verified claim counts, whatever the header says."""
     app = create_app(Settings(neon_database_url=environment["NEON_DATABASE_URL"], identity_source="authorizer"))
-    adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
     headers = {"X-User-Id": "mallory", "Content-Type": "application/json"}
     event = http_api_event("POST", "/v1/todos", headers, b'{"title": "x"}', authorizer=authorizer)
-    response = adapter(event, Context())  # type: ignore[arg-type]
+    answer = invoke_app(app, event, Context())
     if status == 200:
-        assert json.loads(response["body"])["user_id"] == "auth0|5f7c8ec7c33c6c004bbafe82"
+        assert answer.json()["user_id"] == "auth0|5f7c8ec7c33c6c004bbafe82"
     else:
-        assert response["statusCode"] == 401
-        assert response["headers"]["www-authenticate"] == "Bearer"
+        assert_problem(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"

@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from todo_api import problems, routes
+from todo_api.credentials import connection_uri
 from todo_api.database import Database
+from todo_api.repository import PREAMBLE
 from todo_api.settings import Settings
 
 logger = logging.getLogger("todo_api")
@@ -58,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exception_handlers={RequestValidationError: problems.answer, HTTPException: problems.answer},
     )
     app.state.settings = settings
-    app.state.database = Database(settings.neon_database_url)
+    app.state.database = Database(lambda: connection_uri(settings), PREAMBLE)
     app.include_router(routes.router)
     app.include_router(routes.probes)
     return app

@@ -17,7 +17,7 @@ from starlette.routing import Match
 
 from todo_api.database import DatabaseUnavailable
 from todo_api.identity import Unidentified
-from todo_api.repository import SchemaOutdated, TodoNotFound
+from todo_api.repository import NotReady, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -128,10 +128,8 @@ def _problem(request: Request, error: Exception) -> Problem:
             return Problem(405, "method-not-allowed", "This path does not take this method.", headers=allow)
         case DatabaseUnavailable():
             return _unavailable(request, error)
-        case SchemaOutdated():
-            logger.error(
-                "not ready", extra={"request_id": request.state.request_id, "reason": "migrations are missing"}
-            )
+        case NotReady():
+            logger.error("not ready", extra={"request_id": request.state.request_id, "reason": str(error)})
             return Problem(503, "not-ready", "The service is not ready.", headers=_RETRY)
         case _:
             # Frames without messages: those may hold what the client sent.
@@ -147,7 +145,7 @@ _RETRY = {"Retry-After": "1"}
 
 def _unavailable(request: Request, error: DatabaseUnavailable) -> Problem:
     logger.error(
-        "database unavailable",
+        "database misconfigured" if error.misconfigured else "database unavailable",
         extra={
             "request_id": request.state.request_id,
             "phase": error.phase,

@@ -14,8 +14,16 @@ from sqlmodel import Session, col, select
 
 from todo_api.models import Cursor, Todo, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite, User
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The oldest migration that these statements work with."""
+
+PREAMBLE = (
+    "SELECT set_config('role', 'todo_app', true), set_config('app.user_id', %(caller)s, true), "
+    "set_config('statement_timeout', %(milliseconds)s, true); "
+)
+"""What goes ahead of every statement in the same message, and with it the same transaction, after which all of it is
+gone again: the next client of a pooled connection finds nothing. Row-level security then lets the statement see and
+write the rows of `caller` only, whatever its own text says."""
 
 _Owned = TypeVar("_Owned", Select[Any], Update, Delete)
 
@@ -24,8 +32,8 @@ class TodoNotFound(Exception):
     """The user has no todo with this id."""
 
 
-class SchemaOutdated(Exception):
-    """The database has not been migrated to `SCHEMA_REVISION`."""
+class NotReady(Exception):
+    """The database answers, and is not as this code needs it; the text says how."""
 
 
 class Todos:
@@ -104,13 +112,18 @@ def _after(todo: TodoPublic, query: TodoQuery) -> Cursor:
     return Cursor(todo.created_at, todo.id, query.is_completed)
 
 
-def check_schema(session: Session) -> None:
-    """Ask the database, in one round trip, whether it is migrated at least as far as this code needs.
+def check_ready(session: Session) -> None:
+    """Ask the database, in one round trip, whether it is migrated far enough and the second wall is up.
 
     Raises:
-        SchemaOutdated: it is not.
+        NotReady: it is not.
         DatabaseUnavailable: it did not answer, or was never migrated.
     """
-    revision = session.scalars(text("SELECT max(version_num) FROM alembic_version")).one()
+    state = text(
+        "SELECT current_user = 'todo_app', row_security_active('todos'), (SELECT max(version_num) FROM alembic_version)"
+    )
+    is_app, is_walled, revision = session.connection().execute(state).one()
+    if not is_app or not is_walled:
+        raise NotReady("row-level security does not hold")
     if revision is None or revision < SCHEMA_REVISION:
-        raise SchemaOutdated
+        raise NotReady(f"the database is at revision {revision}, and {SCHEMA_REVISION} is needed")

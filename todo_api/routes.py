@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, Security
@@ -15,26 +16,19 @@ from sqlmodel import Session, SQLModel
 from todo_api.identity import HEADER, user_id_of
 from todo_api.models import TodoId, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite
 from todo_api.problems import Problem, documented
-from todo_api.repository import Todos, check_schema
+from todo_api.repository import Todos, check_ready
 
 BODY_MAX = 64 * 1024
 """The most bytes that a request's body may have."""
 
+MARGIN_SECONDS = 1
+"""What is kept back of an invocation's time for everything but the database."""
+
 
 class JsonRequest(Request):
-    """A request whose body is limited in size and is read as strict JSON."""
+    """A request whose body is read as strict JSON."""
 
     _content: Any = ...
-
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body's bytes. An oversized body is read to its end, or the client would not see the answer."""
-        size = 0
-        async for chunk in super().stream():
-            size += len(chunk)
-            if size <= BODY_MAX:
-                yield chunk
-        if size > BODY_MAX:
-            raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
 
     async def json(self) -> Any:
         """The body's value. `json.loads` by itself also takes UTF-16, NaN and the same key twice."""
@@ -75,6 +69,8 @@ class JsonRoute(APIRoute):
         async def checked(request: Request) -> Response:
             request = JsonRequest(request.scope, request.receive)
             body = await request.body()
+            if len(body) > BODY_MAX:
+                raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
             if self.body_field is not None:
                 # Joined, because API Gateway joins a repeated header too.
                 media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
@@ -124,23 +120,31 @@ async def refuse_stray_parameters(request: Request) -> None:
         raise RequestValidationError([{"type": "stray", "loc": ("query", name), "msg": detail} for name in strays])
 
 
-async def database_session(request: Request) -> AsyncIterator[Session]:
-    """The session of this request."""
-    state = request.app.state
-    with state.database.session(seconds=state.settings.database_timeout_seconds) as session:
+def _session(request: Request, caller: str) -> AbstractContextManager[Session]:
+    """A session of this request, with the time that the setting and Lambda leave for the database."""
+    state, context = request.app.state, request.scope.get("aws.context")
+    seconds = state.settings.database_timeout_seconds
+    if context is not None:
+        seconds = min(seconds, context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS)
+    session: AbstractContextManager[Session] = state.database.session(caller=caller, seconds=seconds)
+    return session
+
+
+async def todos_of_caller(request: Request, user_id: Annotated[str, Depends(current_user)]) -> AsyncIterator[Todos]:
+    """The caller's todos, and nobody else's."""
+    with _session(request, user_id) as session:
+        yield Todos(session, user_id)
+
+
+async def session_of_nobody(request: Request) -> AsyncIterator[Session]:
+    """A session that sees no user's rows."""
+    with _session(request, "") as session:
         yield session
 
 
 # `function`: the connection is closed before the response is sent.
-SessionDep = Annotated[Session, Depends(database_session, scope="function")]
-
-
-async def todos_of_caller(user_id: Annotated[str, Depends(current_user)], session: SessionDep) -> Todos:
-    """The caller's todos, and nobody else's."""
-    return Todos(session, user_id)
-
-
-TodosDep = Annotated[Todos, Depends(todos_of_caller)]
+TodosDep = Annotated[Todos, Depends(todos_of_caller, scope="function")]
+SessionDep = Annotated[Session, Depends(session_of_nobody, scope="function")]
 
 
 # `id` is the name in the contract, and a builtin in Python.
@@ -222,6 +226,6 @@ async def health_head() -> Response:
 
 @probes.get("/ready", responses=documented(503))
 def ready(session: SessionDep) -> Response:
-    """Tell whether the database answers and is migrated. Polling this keeps a Neon compute awake, and costs."""
-    check_schema(session)
+    """Tell whether the database answers, is migrated and keeps users apart. Polling it keeps Neon awake, and costs."""
+    check_ready(session)
     return JSONResponse({"status": "ready"})

@@ -1,7 +1,7 @@
 """The environment, read and checked in one place.
 
-A missing or malformed value raises `SettingsError`: one sentence that names the variable and never
-repeats its value, because the value may be a password.
+A missing or malformed value raises `SettingsError`: one sentence that names the variable and never repeats its value,
+because the value may be a password.
 """
 
 import re
@@ -18,11 +18,14 @@ class SettingsError(Exception):
     """The environment does not describe a service that can start."""
 
 
-def _postgresql_uri(value: object) -> str:
+def postgresql_uri(value: object) -> str:
     """The URL as libpq reads it, its query string kept.
 
-    Neon's console shows `postgresql://`, other tools write `postgres://` or SQLAlchemy's
-    `postgresql+psycopg2://`: all three name the same driver here.
+    Neon's console shows `postgresql://`, other tools write `postgres://` or SQLAlchemy's `postgresql+psycopg2://`: all
+    three name the same driver here.
+
+    Raises:
+        ValueError: it is not such a URL. The message does not repeat it.
     """
     uri, schemes = re.subn(r"\A(postgres|postgresql|postgresql\+psycopg2)://", "postgresql://", str(value).strip())
     if not schemes:
@@ -56,8 +59,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, validate_default=False)
 
-    neon_database_url: Annotated[str, BeforeValidator(_postgresql_uri), Field(repr=False)]
+    neon_database_url: Annotated[str | None, BeforeValidator(postgresql_uri), Field(repr=False)] = None
     """The pooled endpoint of the Neon database, as libpq reads it. A secret."""
+
+    neon_database_url_parameter: Annotated[str | None, Field(min_length=1)] = None
+    """The name of a parameter in AWS Systems Manager's Parameter Store that holds the URL instead."""
 
     identity_source: Literal["header", "authorizer"] = "header"
     """Where the caller's user id comes from: the `X-User-Id` header, or API Gateway's authorizer."""
@@ -68,8 +74,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_timeout_seconds: Annotated[float, Field(ge=0.1, le=25)] = 8
-    """How long one request may wait for the database, connecting included. API Gateway answers for
-    us after 30 s, so the most is 25."""
+    """How long one request may wait for the database, connecting included. API Gateway answers for us after 30 s, so
+    the most is 25."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -79,9 +85,15 @@ class Settings(BaseSettings):
             SettingsError: a variable is missing or malformed.
         """
         try:
-            return cls()
+            settings = cls()
         except ValidationError as invalid:
             error = invalid.errors(include_url=False, include_input=False)[0]
-        name = str(error["loc"][0]).upper()
-        reason = "is not set" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"The environment variable {name} is not usable: {reason}.")
+            name, reason = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
+        else:
+            if (settings.neon_database_url is None) is not (settings.neon_database_url_parameter is None):
+                return settings
+            name = "neon_database_url"
+            reason = (
+                "is not set" if settings.neon_database_url is None else "is set together with the name of a parameter"
+            )
+        raise SettingsError(f"The environment variable {name.upper()} is not usable: {reason}.")

@@ -1,0 +1,506 @@
+"""The database fails in every way there is: a clean 503 in time, nothing half-written, and the next request works."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from dev.postgres import Postgres
+from migrations.__main__ import migrate
+from tests.clients import Answer, Api, Context, http_api_event, invoke_app
+from tests.pgbouncer import PgBouncer, free_port, pgbouncer
+from tests.test_hostile_input import assert_problem
+from tests.test_problems import app_on
+from tests.wire import Troublemaker, deaf_port
+from todo_api.app import create_app
+from todo_api.settings import Settings
+
+BUDGET = 1.0
+OPERATIONS = ["list", "create", "toggle"]
+NOT_EXECUTED, UNKNOWN, FINE = "not-executed", "outcome-unknown", "fine"
+
+
+class World:
+    """A database, a proxy that can make trouble in front of it, the API behind that, and one user with one todo."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+        self.parts = parse_dsn(database)
+        self.proxy = Troublemaker(int(self.parts["port"]))
+        self.user = f"user-{id(self)}"
+        with app_on(self.uri()) as call:
+            answer = call("POST", "/v1/todos", user=self.user, json={"title": "there before"})
+            assert answer.status == 201
+            self.todo = answer.json()["id"]
+        self.acknowledged = {self.todo}
+
+    def uri(self, query: str = "", **parts: str) -> str:
+        """The database's URI, through the proxy unless told otherwise."""
+        all_ = {**self.parts, "host": "127.0.0.1", "port": str(self.proxy.port), **parts}
+        return "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**all_) + query
+
+    def request(self, call: Api, operation: str) -> Answer:
+        """Send one of the three kinds of requests."""
+        if operation == "list":
+            return call("GET", "/v1/todos?limit=100", user=self.user)
+        if operation == "toggle":
+            return call("POST", f"/v1/todos/{self.todo}/toggle", user=self.user)
+        answer = call("POST", "/v1/todos", user=self.user, json={"title": "new"})
+        if answer.status == 201:
+            self.acknowledged.add(answer.json()["id"])
+        return answer
+
+    @contextmanager
+    def superuser(self) -> Iterator[Any]:
+        """A cursor on the database itself."""
+        connection = psycopg2.connect(self.database)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.close()
+
+    def rows(self) -> set[str]:
+        """The ids of all todos of the user."""
+        with self.superuser() as cursor:
+            cursor.execute("SELECT id::text FROM todos WHERE user_id = %s", (self.user,))
+            return {row[0] for row in cursor.fetchall()}
+
+    def connections(self) -> int:
+        """How many connections to the database there are, but for the one that asks."""
+        with self.superuser() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            (row,) = cursor.fetchall()
+            return int(row[0])
+
+
+@pytest.fixture(scope="module")
+def world(new_database: Callable[[], str]) -> World:
+    """The world on the shared PostgreSQL."""
+    uri = new_database()
+    migrate(uri)
+    return World(uri)
+
+
+def check(
+    world: World,
+    call: Api,
+    operation: str,
+    outcomes: set[str],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    at_most: float = BUDGET + 1,
+) -> dict[str, Any]:
+    """Send a request into trouble; what must hold, and the line in the log."""
+    caplog.clear()
+    before = world.rows()
+    began = time.monotonic()
+    answer = world.request(call, operation)
+    seconds = time.monotonic() - began
+    after = world.rows()
+    if answer.status < 300:
+        outcome = FINE
+    else:
+        problem = assert_problem(answer, 503)
+        outcome = problem["type"].removeprefix("urn:todo-api:problem:database-unavailable:")
+        assert answer.headers["retry-after"] == "1"
+    print(f"{operation}: {outcome} after {seconds:.2f} s")
+    assert outcome in outcomes
+    assert seconds < at_most
+    assert world.acknowledged <= after
+    if outcome == NOT_EXECUTED:
+        assert after == before
+    assert not [record for record in caplog.records if "unforeseen" in record.getMessage() or record.exc_info]
+    lines = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
+    assert len(lines) == (outcome != FINE)
+    text = caplog.text + str([record.__dict__ for record in caplog.records])
+    assert str(world.parts["password"]) not in text
+    assert world.user not in text
+    return lines[0] if lines else {}
+
+
+def afterwards(world: World, call: Api | None = None) -> None:
+    """No connection is left behind, and the next request works."""
+    world.proxy.trouble = world.proxy.sqlstate = ""
+    world.proxy.sleep_seconds = 0
+    deadline = time.monotonic() + 3
+    while (world.proxy.open or world.connections()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (world.proxy.open, world.connections()) == (0, 0)
+    if call is not None:
+        for operation in OPERATIONS:
+            assert world.request(call, operation).status in (200, 201)
+
+
+ON_THE_WAY = {
+    "silent": (NOT_EXECUTED, "connect", "time used up"),
+    "silent in the TLS handshake": (NOT_EXECUTED, "connect", "time used up"),
+    "frozen before the query": (UNKNOWN, "execute", "time used up"),
+    "frozen mid-answer": (UNKNOWN, "execute", "time used up"),
+    "reset before the query": (UNKNOWN, "execute", "connection lost"),
+    "reset after the query was sent": (UNKNOWN, "execute", "connection lost"),
+    "reset mid-answer": (UNKNOWN, "execute", "connection lost"),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("trouble", ON_THE_WAY)
+def test_trouble_on_the_way(world: World, caplog: pytest.LogCaptureFixture, trouble: str, operation: str) -> None:
+    """Proves the answer to a peer that freezes or breaks off, at each point of a request."""
+    outcome, phase, reason = ON_THE_WAY[trouble]
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        world.proxy.trouble = trouble
+        line = check(world, call, operation, {outcome}, caplog)
+        assert (line["phase"], line["reason"], line["sqlstate"]) == (phase, reason, None)
+        afterwards(world, call)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("sqlstate", "fault"),
+    [
+        ("53100", "disk full"),
+        ("53300", "too many connections"),
+        ("40001", "serialization failure"),
+        ("XX001", "bad data"),
+    ],
+)
+def test_the_server_refuses_a_statement(
+    world: World, caplog: pytest.LogCaptureFixture, sqlstate: str, fault: str, operation: str
+) -> None:
+    """Proves that an error of the server's own is told as one, with its SQLSTATE in the log."""
+    assert fault
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        world.proxy.sqlstate = sqlstate
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+        assert (line["phase"], line["sqlstate"]) == ("execute", sqlstate)
+        afterwards(world, call)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_host_cannot_be_reached(world: World, caplog: pytest.LogCaptureFixture, operation: str) -> None:
+    """Proves a name that does not resolve, a port where nobody listens, and an address that does not answer to TCP."""
+    with deaf_port("127.0.0.2") as deaf:
+        for parts, reasons in (
+            ({"host": "no-such-host.invalid"}, {"host name does not resolve"}),
+            ({"port": str(free_port())}, {"connection refused"}),
+            ({"host": "127.0.0.2", "port": str(deaf)}, {"no answer to TCP", "time used up"}),
+        ):
+            with app_on(world.uri(**parts), database_timeout_seconds=BUDGET) as call:
+                line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+                assert line["message"] == "database unavailable"
+                assert line["reason"] in reasons
+    afterwards(world)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_of_two_addresses_one_is_silent(world: World, caplog: pytest.LogCaptureFixture, operation: str) -> None:
+    """Proves that a silent address does not eat the time that another one would have answered in."""
+    with deaf_port("127.0.0.2") as deaf:
+        # Which one comes first is drawn by lot in each attempt, and a request has time for four.
+        with app_on(world.uri(host=f"127.0.0.2:{deaf},127.0.0.1"), database_timeout_seconds=BUDGET) as call:
+            fine = 0
+            for _ in range(8):
+                check(world, call, operation, {FINE, NOT_EXECUTED, UNKNOWN}, caplog)
+                fine += caplog.records[-1].__dict__["status"] < 300
+        assert fine >= 4
+        afterwards(world, call)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_configuration_is_wrong(world: World, caplog: pytest.LogCaptureFixture, operation: str) -> None:
+    """Proves that a wrong password, database or user is told at once, as a matter of configuration."""
+    for parts in ({"password": "wrong"}, {"dbname": "no_such_database"}, {"user": "no_such_user"}):
+        with app_on(world.uri(**parts), database_timeout_seconds=BUDGET) as call:
+            line = check(world, call, operation, {NOT_EXECUTED}, caplog, at_most=0.5)
+            assert (line["message"], line["phase"]) == ("database misconfigured", "connect")
+    afterwards(world)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_role_to_switch_to_is_missing(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """Proves that a login role that may not switch, or has nothing to switch to, is a matter of configuration too."""
+    preamble = "todo_api.app.PREAMBLE"
+    from todo_api.repository import PREAMBLE
+
+    monkeypatch.setattr(preamble, PREAMBLE.replace("todo_app", "no_such_role"))
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+    assert (line["message"], line["phase"], line["sqlstate"]) == ("database misconfigured", "execute", "22023")
+    monkeypatch.undo()
+    with world.superuser() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS stranger")
+        cursor.execute("CREATE ROLE stranger LOGIN PASSWORD %s", (world.parts["password"],))
+    with app_on(world.uri(user="stranger"), database_timeout_seconds=BUDGET) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+    assert (line["message"], line["phase"], line["sqlstate"]) == ("database misconfigured", "execute", "42501")
+    afterwards(world)
+
+
+@contextmanager
+def locked(world: World) -> Iterator[None]:
+    """The table is locked by somebody else."""
+    connection = psycopg2.connect(world.database)
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE todos IN ACCESS EXCLUSIVE MODE")
+    yield
+    connection.rollback()
+    connection.close()
+
+
+@contextmanager
+def slow(world: World) -> Iterator[None]:
+    """Every row takes 3 s."""
+    with world.superuser() as cursor:
+        sleeping = "pg_sleep(3) IS NOT NULL"
+        cursor.execute(f"CREATE POLICY slow ON todos AS RESTRICTIVE USING ({sleeping}) WITH CHECK ({sleeping})")
+        yield
+        cursor.execute("DROP POLICY slow ON todos")
+
+
+@contextmanager
+def read_only(world: World) -> Iterator[None]:
+    """The database takes no writes, as a replica."""
+    with world.superuser() as cursor:
+        cursor.execute(f"ALTER DATABASE {world.parts['dbname']} SET default_transaction_read_only = on")
+        yield
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(f"ALTER DATABASE {world.parts['dbname']} RESET default_transaction_read_only")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("fault", "sqlstate"), [(locked, "57014"), (slow, "57014"), (read_only, "25006")])
+def test_the_database_is_busy_or_takes_no_writes(
+    world: World, caplog: pytest.LogCaptureFixture, fault: Any, sqlstate: str, operation: str
+) -> None:
+    """Proves that a lock, a slow statement and a read-only database end in the server's own refusal, in time."""
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        readable = fault is read_only and operation == "list"
+        with _rows_are_read_past(world, fault), fault(world):
+            line = check(world, call, operation, {FINE if readable else NOT_EXECUTED}, caplog)
+            assert readable or (line["phase"], line["sqlstate"]) == ("execute", sqlstate)
+        afterwards(world, call)
+
+
+@contextmanager
+def _rows_are_read_past(world: World, fault: Any) -> Iterator[None]:
+    """While the table is locked, what it holds is taken as it was: nobody else can read it either."""
+    if fault is not locked:
+        yield
+        return
+    rows = world.rows()
+    world.rows = lambda: rows  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del world.rows
+    assert world.rows() == rows
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_administrator_terminates_the_statement(
+    world: World, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """Proves that a farewell is not taken for a refusal: it may have come just after the statement took effect."""
+
+    def terminate() -> None:
+        with world.superuser() as cursor:
+            for _ in range(100):
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                )
+                if cursor.fetchall():
+                    return
+                time.sleep(0.01)
+
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        with _rows_are_read_past(world, locked), locked(world):
+            terminator = threading.Thread(target=terminate)
+            terminator.start()
+            line = check(world, call, operation, {UNKNOWN}, caplog)
+            terminator.join()
+        assert (line["phase"], line["reason"]) == ("execute", "connection lost")
+        afterwards(world, call)
+
+
+def test_postgresql_restarts(caplog: pytest.LogCaptureFixture) -> None:
+    """Proves that requests around a crash of PostgreSQL succeed or are told apart, and acknowledged rows are there."""
+    with TemporaryDirectory(prefix="todo-api-restart-") as folder, Postgres(Path(folder)) as postgres:
+        migrate(postgres.uri)
+        world = World(postgres.uri)
+        status = Path(folder) / "data" / "postmaster.pid"
+        with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+            for operation in OPERATIONS:
+                rows = world.rows()
+                os.kill(int(status.read_text().split()[0]), signal.SIGKILL)
+                began = time.monotonic()
+                answer = world.request(call, operation)
+                assert time.monotonic() - began < BUDGET + 1
+                assert answer.status in (200, 201) or assert_problem(answer, 503)
+                _wait_until(lambda: world.connections() >= 0)
+                assert world.acknowledged | rows <= world.rows()
+        afterwards(world, call)
+    assert not [record for record in caplog.records if "unforeseen" in record.getMessage()]
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except psycopg2.OperationalError:
+            time.sleep(0.02)
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3, 6])
+def test_a_sleeping_compute_wakes_up(world: World, caplog: pytest.LogCaptureFixture, seconds: float) -> None:
+    """Proves that with the default time a request waits for a database that answers late."""
+    with app_on(world.uri()) as call:
+        world.proxy.sleep_seconds = seconds
+        check(world, call, "create", {FINE}, caplog, at_most=8)
+        afterwards(world, call)
+
+
+def test_a_pooler_that_is_back_in_time_is_found(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Proves that only connecting is tried again: refused at first, answered once somebody listens."""
+    port = free_port()
+    late: list[Troublemaker] = []
+
+    def begin() -> None:
+        time.sleep(0.5)
+        late.append(Troublemaker(int(world.parts["port"]), port))
+
+    thread = threading.Thread(target=begin)
+    with app_on(world.uri(port=str(port))) as call:
+        thread.start()
+        check(world, call, "create", {FINE}, caplog, at_most=4)
+        thread.join()
+
+
+def test_lambda_s_own_deadline_counts_too(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Proves that the time is the smaller of the setting and what the invocation has left, less a margin."""
+    app = create_app(Settings(neon_database_url=world.uri()))
+
+    class Late(Context):
+        remaining = 1_500
+
+        def get_remaining_time_in_millis(self) -> int:
+            return self.remaining
+
+    world.proxy.trouble = "silent"
+    began = time.monotonic()
+    answer = invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Late())
+    assert 0.4 < time.monotonic() - began < 1
+    assert_problem(answer, 503)
+    Late.remaining = 500
+    assert_problem(invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Late()), 503)
+    afterwards(world)
+    assert caplog
+
+
+# --- PgBouncer's own refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Closes what a test opened."""
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.mark.pgbouncer
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_certificate_is_somebody_else_s(
+    world: World, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """Proves that `verify-full` refuses a certificate of another authority, and one for another name."""
+    one: PgBouncer = stack.enter_context(pgbouncer(world.database))
+    other: PgBouncer = stack.enter_context(pgbouncer(world.database))
+    for uri in (one.uri(sslrootcert=str(other.ca)), one.uri().replace("@localhost", "@127.0.0.1")):
+        with app_on(uri, database_timeout_seconds=BUDGET) as call:
+            line = check(world, call, operation, {NOT_EXECUTED}, caplog, at_most=0.5)
+            assert (line["message"], line["reason"]) == ("database misconfigured", "not trusted")
+    with app_on(one.uri()) as call:
+        assert world.request(call, operation).status in (200, 201)
+
+
+@pytest.mark.pgbouncer
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_pooler_refuses_the_password(
+    world: World, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """Proves that PgBouncer's words for a wrong password are understood, and cost no time."""
+    pooler = stack.enter_context(pgbouncer(world.database))
+    wrong = pooler.uri().replace(str(world.parts["password"]), "wrong")
+    with app_on(wrong, database_timeout_seconds=BUDGET) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog, at_most=0.5)
+        assert (line["message"], line["reason"]) == ("database misconfigured", "wrong password")
+
+
+@pytest.mark.pgbouncer
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_server_connection_becomes_free(
+    world: World, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """Proves that PgBouncer's `query_wait_timeout` is known to come before anything was sent on."""
+    pooler = stack.enter_context(pgbouncer(world.database, default_pool_size=1, query_wait_timeout=0.4))
+    occupied = psycopg2.connect(pooler.uri())
+    with occupied.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    with app_on(pooler.uri(), database_timeout_seconds=BUDGET) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+        assert line["reason"] == "no free server connection"
+        occupied.rollback()
+        occupied.close()
+        assert world.request(call, operation).status in (200, 201)
+
+
+@pytest.mark.pgbouncer
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_pooler_takes_no_more_clients(
+    world: World, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    """Proves PgBouncer's `max_client_conn`: tried again while there is time, then told as not executed."""
+    pooler = stack.enter_context(pgbouncer(world.database, max_client_conn=1))
+    occupied = psycopg2.connect(pooler.uri())
+    with app_on(pooler.uri(), database_timeout_seconds=BUDGET) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+        assert (line["message"], line["reason"]) == ("database unavailable", "too many connections")
+        threading.Timer(0.3, occupied.close).start()
+        assert world.request(call, operation).status in (200, 201)
+
+
+# --- a long run -------------------------------------------------------------------------------------------------------
+
+
+def test_two_thousand_requests_leave_nothing_behind(world: World) -> None:
+    """Proves that neither connections nor memory pile up."""
+    logging.getLogger("todo_api").setLevel(logging.ERROR)
+    with app_on(world.database, log_level="ERROR") as call:
+        sizes = []
+        for number in range(2_200):
+            assert world.request(call, OPERATIONS[number % 2 * 2]).status == 200
+            if number in (199, 2_199):
+                sizes.append(_resident_bytes())
+    afterwards(world)
+    assert sizes[1] - sizes[0] < 10_000_000
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
