@@ -70,8 +70,8 @@ def main() -> None:
     try:
         with ExitStack() as stack:
             _refuse_port_in_use(arguments.port)
-            rows = "the database that NEON_DATABASE_URL names"
-            if not os.environ.get("NEON_DATABASE_URL"):
+            rows = "the database that the environment names"
+            if not os.environ.get("NEON_DATABASE_URL") and not os.environ.get("NEON_DATABASE_URL_PARAMETER"):
                 rows = str(arguments.data)
                 os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
                 migrate(os.environ["NEON_DATABASE_URL"])

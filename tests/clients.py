@@ -5,11 +5,12 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from fastapi import FastAPI
 from mangum import Mangum
+from mangum.types import LambdaContext
 
 REQUEST_ID = "JKJaXmPLvHcESHA="
 SERVER_FIELDS = {"date", "connection", "transfer-encoding", "server"}
@@ -37,8 +38,15 @@ class Answer:
         return self.status, headers, self.body.replace(request_id.encode(), b"ID")
 
 
-class Api(Protocol):
-    """Sends one request and returns the answer."""
+Raw = Callable[[str, str, dict[str, str], bytes | None], Answer]
+"""Sends method, path, header and body."""
+
+
+class Api:
+    """Sends requests in a comfortable form."""
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
 
     def __call__(
         self,
@@ -49,24 +57,8 @@ class Api(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes | str | None = None,
         json: Any = _nothing,
-    ) -> Answer: ...
-
-
-Raw = Callable[[str, str, dict[str, str], bytes | None], Answer]
-
-
-def api(raw: Raw) -> Api:
-    """The comfortable form of a way to send requests."""
-
-    def call(
-        method: str,
-        path: str,
-        *,
-        user: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | str | None = None,
-        json: Any = _nothing,
     ) -> Answer:
+        """Send one request. Header fields with an empty value are left out."""
         fields = {} if user is None else {"X-User-Id": user}
         if json is not _nothing:
             body = _dumps(json)
@@ -75,13 +67,10 @@ def api(raw: Raw) -> Api:
         if body is not None:
             fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         fields |= headers or {}
-        return raw(method, path, {name: value for name, value in fields.items() if value}, body)
-
-    return call
+        return self._raw(method, path, {name: value for name, value in fields.items() if value}, body)
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value)
+_dumps = json.dumps
 
 
 # --- the Lambda handler -----------------------------------------------------------------------------------------------
@@ -222,7 +211,7 @@ def invoke(event: dict[str, Any]) -> Answer:
     from handler import handler  # it reads the environment, which the tests have to set first
 
     # Through JSON and back, as the event and the response travel.
-    response = json.loads(json.dumps(handler(json.loads(json.dumps(event)), Context())))  # type: ignore[arg-type]
+    response = json.loads(json.dumps(handler(json.loads(json.dumps(event)), cast(LambdaContext, Context()))))
     assert not response["isBase64Encoded"]
     headers = response["headers"] | {
         name: ",".join(values) for name, values in response.get("multiValueHeaders", {}).items()
@@ -233,7 +222,7 @@ def invoke(event: dict[str, Any]) -> Answer:
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Answer:
     """Hand an event to another application than the handler's, through the same adapter."""
     adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
-    response = adapter(event, context)  # type: ignore[arg-type]
+    response = adapter(event, cast(LambdaContext, context))
     return Answer(response["statusCode"], response["headers"], response["body"].encode())
 
 

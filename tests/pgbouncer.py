@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import psycopg2
@@ -56,7 +57,9 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
     assert BINARY, "PgBouncer is not installed"
     parts = parse_dsn(database)
     port = free_port()
-    credentials = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    owner, credentials = -1, cast(dict[str, Any], {})
+    if os.geteuid() == 0:
+        owner, credentials = NOBODY, {"user": NOBODY, "group": NOBODY, "extra_groups": []}
     with TemporaryDirectory(prefix="todo-api-pgbouncer-") as name:
         folder = Path(name)
         authority = trustme.CA()
@@ -90,10 +93,10 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "\n".join(["[databases]", f"{parts['dbname']} = {target}", "[pgbouncer]", *lines, ""])
         )
         for path in (folder, *folder.iterdir()):
-            os.chown(path, credentials.get("user", -1), credentials.get("group", -1))  # type: ignore[arg-type]
+            os.chown(path, owner, owner)
         command = [BINARY, str(folder / "pgbouncer.ini")]
         log = (folder / "log").open("wb")
-        process = subprocess.Popen(command, stdout=log, stderr=log, **credentials)  # type: ignore[call-overload]
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, stdout=log, stderr=log, **credentials)
         try:
             _wait_until_it_listens(port, process, folder / "log")
             yield PgBouncer(port, folder / "ca.pem", database, process)

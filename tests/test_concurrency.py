@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import Api, api, through_lambda
+from tests.clients import Api, through_lambda
 from tests.conftest import User
 
 PROCESSES = 7
@@ -17,7 +17,7 @@ _barrier: Any
 
 def _begin(barrier: Any) -> None:
     global _call, _barrier
-    _call, _barrier = api(through_lambda), barrier
+    _call, _barrier = Api(through_lambda), barrier
     _call("GET", "/v1/todos", user="first-request")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.clients import Api
 from tests.conftest import User
+from tests.test_problems import app_on
 from tests.wire import Wire
 
 Request = tuple[str, str, dict[str, Any], int]
@@ -122,3 +123,10 @@ def test_no_connection_is_left_behind(lambda_api: Api, wire: Wire) -> None:
     while wire.open and time.monotonic() < deadline:
         time.sleep(0.01)
     assert wire.open == 0
+
+
+def test_the_first_request_of_a_process_costs_no_more(environment: dict[str, str], wire: Wire) -> None:
+    """Proves that a cold start asks the database nothing of its own."""
+    with wire.watch() as traffic, app_on(environment["NEON_DATABASE_URL"]) as call:
+        assert call("GET", "/v1/todos", user="x").status == 200
+    assert (traffic.connections, len(traffic.statements)) == (1, 1)

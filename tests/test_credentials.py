@@ -14,7 +14,7 @@ from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
 from migrations.__main__ import migrate
-from tests.clients import Api, Context, api, http_api_event, invoke_app
+from tests.clients import Api, Context, http_api_event, invoke_app
 from tests.conftest import ROOT
 from tests.test_hostile_input import assert_problem
 from tests.test_problems import log_text
@@ -79,7 +79,7 @@ def rotate(new_database: Callable[[], str]) -> Iterator[Callable[[str], str]]:
 
 def _call() -> Api:
     app = create_app(Settings(neon_database_url_parameter=NAME, database_timeout_seconds=2))
-    return api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
+    return Api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
 
 
 def _put(ssm: Any, value: str) -> None:

@@ -66,9 +66,9 @@ def test_a_user_id_is_compared_exactly(alice: User) -> None:
 def test_a_repository_without_a_user_cannot_be_constructed() -> None:
     """Proves that there is no way around naming the user."""
     with pytest.raises(TypeError):
-        repository.Todos(None)  # type: ignore[arg-type, call-arg]
+        repository.Todos(None)  # type: ignore[arg-type, call-arg]  # which is the point
     with pytest.raises(ValueError, match="todos belong to a user"):
-        repository.Todos(None, "")  # type: ignore[arg-type]
+        repository.Todos(None, "")  # type: ignore[arg-type]  # it does not come so far
 
 
 # --- the statements themselves ----------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def _plan(database: str, query: TodoQuery) -> dict[str, Any]:
             return session.scalars(statement.limit(0))
 
     with Database(lambda: database, PREAMBLE).session(caller="plan", seconds=8) as session:
-        Todos(Explained(), "plan").page(query)  # type: ignore[arg-type]
+        Todos(Explained(), "plan").page(query)  # type: ignore[arg-type]  # it plays a session
     (plan,) = plans
     found: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
     return found

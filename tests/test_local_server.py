@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from dev.check_machine import lacking
 from dev.postgres import Postgres
-from tests.clients import Api, api, through_http
+from tests.clients import Api, through_http
 from tests.conftest import ROOT, start_server
 from tests.pgbouncer import free_port
 
@@ -40,7 +41,7 @@ def _read(call: Api) -> list[str]:
 def test_rows_survive_whatever_is_killed(folder: Path) -> None:
     """Proves persistence: Ctrl-C, kill -9 of the server, kill -9 of PostgreSQL, and kill -9 of PostgreSQL's keeper."""
     port = free_port()
-    call = api(through_http(port))
+    call = Api(through_http(port))
     titles: list[str] = []
     for round_ in ("interrupt", "kill the server", "kill PostgreSQL", "kill the keeper"):
         server = start_server(port, WITHOUT_DATABASE, "--data", str(folder))
@@ -141,3 +142,22 @@ def test_the_server_ends_with_its_owner(folder: Path) -> None:
             break
         time.sleep(0.05)
     assert not Path(f"/proc/{server}").exists() or Path(f"/proc/{server}/stat").read_text().split()[2] == "Z"
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "sentence"),
+    [
+        ("sys.version_info", (3, 10, 2), "Python 3.11 or newer is needed"),
+        ("dev.check_machine.find_spec", lambda _: None, "This Python cannot make virtual environments"),
+        ("platform.libc_ver", lambda: ("", ""), "The embedded PostgreSQL runs on macOS 11 and on Linux with glibc"),
+        ("platform.libc_ver", lambda: ("glibc", "2.27"), "The embedded PostgreSQL runs on macOS 11 and on Linux"),
+    ],
+)
+def test_an_unsupported_machine_is_told(
+    monkeypatch: pytest.MonkeyPatch, what: str, value: object, sentence: str
+) -> None:
+    """Proves the sentence for an old Python, one without venv, and a system that the binaries do not run on."""
+    assert lacking() is None
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(what, value)
+    assert (lacking() or "").startswith(sentence)

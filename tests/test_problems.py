@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from migrations.__main__ import migrate
-from tests.clients import Answer, Api, Context, api, http_api_event, invoke_app
+from tests.clients import Answer, Api, Context, http_api_event, invoke_app
 from tests.conftest import User
 from tests.pgbouncer import free_port
 from tests.test_hostile_input import assert_problem
@@ -28,7 +28,7 @@ def app_on(uri: str, **settings: Any) -> Iterator[Api]:
     def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Answer:
         return invoke_app(app, http_api_event(method, path, headers, body), Context())
 
-    yield api(send)
+    yield Api(send)
 
 
 def log_text(caplog: pytest.LogCaptureFixture) -> str:

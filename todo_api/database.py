@@ -149,7 +149,7 @@ class Database:
         )
         # SQLAlchemy would ask the first server it meets four questions, a round trip each, to prepare for what is not
         # done here: reflection, and servers older than PostgreSQL 9.
-        engine.dialect.initialize = _ask_nothing  # type: ignore[method-assign]
+        engine.dialect.initialize = _ask_nothing  # type: ignore[method-assign]  # a subclass would need a registry
         event.listen(engine, "before_cursor_execute", self._prepend, retval=True)
         event.listen(engine, "handle_error", _unavailable)
         return engine

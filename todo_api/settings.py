@@ -57,7 +57,7 @@ def _origins(value: object) -> tuple[str, ...]:
 class Settings(BaseSettings):
     """What the environment decides; each field is the variable of the same name in capitals."""
 
-    model_config = SettingsConfigDict(frozen=True, validate_default=False)
+    model_config = SettingsConfigDict(frozen=True, validate_default=False, env_ignore_empty=True)
 
     neon_database_url: Annotated[str | None, BeforeValidator(postgresql_uri), Field(repr=False)] = None
     """The pooled endpoint of the Neon database, as libpq reads it. A secret."""
