@@ -15,21 +15,27 @@ class Proxy:
     def __init__(self, upstream: int, port: int = 0) -> None:
         """Listen on `port`, or on any that is free, and pass connections on to the port `upstream`."""
         self.upstream = upstream
-        self.open = 0
-        """How many connections there are at this moment."""
+        self._links: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         server = asyncio.start_server(self._accept, "127.0.0.1", port)
         self.port: int = self._loop.run_until_complete(server).sockets[0].getsockname()[1]
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        self.open += 1
+        # The event loop forgets a task that waits for a peer whose other end has closed.
+        link = asyncio.current_task()
+        self._links.add(link)
         try:
             with suppress(OSError):
                 await self.link(client, to_client)
         finally:
-            self.open -= 1
+            self._links.remove(link)
             to_client.close()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are at this moment."""
+        return len(self._links)
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         raise NotImplementedError
@@ -199,6 +205,7 @@ class Troublemaker(Proxy):
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             to_server.close()
 
