@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -130,8 +131,10 @@ class Keeper:
         self._keeper_lock.flush()
         with (self.folder / "server.lock").open("w") as server_lock:
             if not _lock(server_lock, 0):
-                # The server's keeper was killed. Only that server holds this lock, so the pid is its own.
-                os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+                # The server's keeper was killed. Only that server holds this lock, so the pid is its own; if the server
+                # was killed as well, what is left of it is about to end.
+                with suppress(ProcessLookupError, FileNotFoundError):
+                    os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
 
     def _unprivileged(self) -> tuple[list[str], dict[str, Any]]:
         """A command's prefix and `Popen` arguments that give up root, as which PostgreSQL refuses to run.

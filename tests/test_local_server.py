@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import psycopg2
 import pytest
 
 from dev.check_machine import lacking
@@ -122,6 +124,19 @@ def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
     (folder / "data").rename(folder / "data.unfinished")
     with Postgres(folder) as postgres:
         assert postgres.uri.startswith("postgresql://postgres:")
+
+
+def test_a_number_that_another_process_has_by_now_does_no_harm(folder: Path) -> None:
+    """Proves that a killed server's pid file does not keep the next one from starting, whoever has its number."""
+    with Postgres(folder):
+        pass
+    rows = (folder / "data").stat()
+    credentials: dict[str, Any] = {"user": rows.st_uid, "group": rows.st_gid} if os.geteuid() == 0 else {}
+    with subprocess.Popen(["/bin/sleep", "60"], **credentials) as other:
+        (folder / "data" / "postmaster.pid").write_text(f"{other.pid}\n")
+        with Postgres(folder) as postgres:
+            psycopg2.connect(postgres.uri).close()
+        other.kill()
 
 
 def test_the_server_ends_with_its_owner(folder: Path) -> None:
