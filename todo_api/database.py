@@ -166,7 +166,6 @@ class Database:
     def _connect(self) -> extensions.connection:
         """Connect, again and again while there is time: what has not been sent may be tried as often as one likes."""
         pause, longest = BACKOFF_SECONDS
-        renewed = False
         while True:
             if self._uri is None:
                 self._uri = self._read_uri()
@@ -179,8 +178,8 @@ class Database:
                 if isinstance(error, GaveUp):
                     error.connection.close()  # or it would stay open until the garbage collector comes
                 reason, misconfigured = _reason(error)
-                if reason == "wrong password" and not renewed:
-                    renewed, refused, self._uri = True, self._uri, self._read_uri()
+                if reason == "wrong password":
+                    refused, self._uri = self._uri, self._read_uri()
                     if self._uri != refused:
                         continue
                 wait = random.uniform(0, pause)  # noqa: S311  # full jitter, not a secret
