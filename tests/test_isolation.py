@@ -234,7 +234,7 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=300 if soak else 10,
+            max_examples=100 if soak else 10,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
