@@ -63,7 +63,7 @@ class World:
     @contextmanager
     def superuser(self) -> Iterator[Any]:
         """A cursor on the database itself."""
-        connection = psycopg2.connect(self.database)
+        connection = psycopg2.connect(self.database, application_name="observer")
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
@@ -76,11 +76,11 @@ class World:
             return {row[0] for row in cursor.fetchall()}
 
     def connections(self) -> int:
-        """How many connections to the database there are, but for the one that asks."""
+        """How many connections to the database there are, but for those that ask, or have just asked."""
         with self.superuser() as cursor:
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"  # and no autovacuum
+                "AND backend_type = 'client backend' AND application_name <> 'observer'"
             )
             (row,) = cursor.fetchall()
             return int(row[0])
