@@ -1,6 +1,7 @@
 """The schema: migrations that agree with the models, can go back, and may run at the same time."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,6 +93,25 @@ def test_eight_migrators_at_once_succeed(new_database: Callable[[], str]) -> Non
     outcomes = migrate_at_once([uri] * 8)
     assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
     assert _revision(uri) >= SCHEMA_REVISION
+
+
+def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) -> None:
+    """Proves that the advisory lock is asked for before anything else: while somebody holds it, nothing is made."""
+    uri = new_database()
+    (lock,) = re.findall(r"^_LOCK = ([0-9_]+)$", (ROOT / "migrations" / "env.py").read_text(), re.MULTILINE)
+    holder = psycopg2.connect(uri)
+    with ThreadPoolExecutor(1) as executor, holder.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (int(lock),))
+        migrator = executor.submit(migrate_at_once, [uri])
+        waiting: list[tuple[object, ...]] = []
+        while not waiting and not migrator.done():
+            cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            waiting = list(cursor.fetchall())
+        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        assert (len(waiting), cursor.fetchone()) == (1, (0,))
+        holder.rollback()
+        assert [outcome.returncode for outcome in migrator.result()] == [0]
+    holder.close()
 
 
 @pytest.mark.parametrize(
