@@ -94,17 +94,25 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements on a database past the API, on a connection of their own; the rows of the last."""
+    connection = psycopg2.connect(uri)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        rows = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return rows
+
+
 @pytest.fixture(scope="session")
 def new_database(postgres: Postgres) -> Callable[[], str]:
     """Makes empty databases, and returns their URIs."""
 
     def make() -> str:
         name = f"database_{next(_numbers)}"
-        connection = psycopg2.connect(postgres.uri)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
-        connection.close()
+        run_sql(postgres.uri, f"CREATE DATABASE {name}")
         return postgres.uri.removesuffix("/postgres") + f"/{name}"
 
     return make

@@ -4,19 +4,20 @@ import ast
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import TypeGuard
 
 from todo_api import repository
 
 SOURCE = Path(repository.__file__).read_text()
 
 
+def _is_filter(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_mine"
+
+
 def filter_lines() -> list[int]:
     """The line of each filter in the repository."""
-    return [
-        node.lineno
-        for node in ast.walk(ast.parse(SOURCE))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_mine"
-    ]
+    return [node.lineno for node in ast.walk(ast.parse(SOURCE)) if _is_filter(node)]
 
 
 def without_filter(line: int) -> ModuleType:
@@ -25,8 +26,7 @@ def without_filter(line: int) -> ModuleType:
     class TakeOut(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:
             self.generic_visit(node)
-            mine = isinstance(node.func, ast.Attribute) and node.func.attr == "_mine" and node.lineno == line
-            return node.args[0] if mine else node
+            return node.args[0] if _is_filter(node) and node.lineno == line else node
 
     spec = importlib.util.spec_from_loader("without_filter", loader=None)
     assert spec

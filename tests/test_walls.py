@@ -15,7 +15,7 @@ from psycopg2.extensions import parse_dsn
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.clients import Api
-from tests.conftest import SYSTEM_POSTGRES, User
+from tests.conftest import SYSTEM_POSTGRES, User, run_sql
 from tests.mutants import filter_lines, without_filter
 from tests.pgbouncer import pgbouncer
 from tests.test_migrations import migrate_at_once
@@ -32,7 +32,7 @@ def unwalled(new_database: Callable[[], str]) -> str:
     """A migrated database whose policies have been dropped."""
     uri = new_database()
     migrate(uri)
-    _run(
+    run_sql(
         uri,
         "DROP POLICY own_rows ON todos",
         "DROP POLICY own_rows ON users",
@@ -48,17 +48,6 @@ def walled(new_database: Callable[[], str]) -> str:
     uri = new_database()
     migrate(uri)
     return uri
-
-
-def _run(uri: str, *statements: str) -> list[tuple[Any, ...]]:
-    connection = psycopg2.connect(uri)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        rows = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return rows
 
 
 def _leaks(module: Any, uri: str) -> list[str]:
@@ -83,7 +72,7 @@ def _leaks(module: Any, uri: str) -> list[str]:
                     leaks.append(name)
         except module.TodoNotFound:
             pass
-        after = _run(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
+        after = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
         if after != [("private", False)] and name not in leaks:
             leaks.append(name)
     return leaks
@@ -130,7 +119,7 @@ def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None
             with pytest.raises(DatabaseUnavailable) as refused:
                 todos.create(TodoWrite(title="x"))
             assert refused.value.sqlstate == "42501"
-    assert _run(walled, "SELECT count(*) FROM todos WHERE user_id = 'real'") == [(1,)]
+    assert run_sql(walled, "SELECT count(*) FROM todos WHERE user_id = 'real'") == [(1,)]
 
 
 def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
@@ -156,12 +145,12 @@ def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
 
 def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) -> None:
     """Proves every right that `todo_app` has, on every table, column and schema that there is."""
-    assert _run(
+    assert run_sql(
         walled,
         "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication "
         "FROM pg_roles WHERE rolname = 'todo_app'",
     ) == [(False,) * 6]
-    tables = _run(
+    tables = run_sql(
         walled,
         "CREATE TABLE IF NOT EXISTS another (id int)",
         "SELECT c.relname, p FROM pg_class c, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', "
@@ -170,7 +159,7 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
         "AND has_table_privilege('todo_app', c.oid, p) ORDER BY 1, 2",
     )
     assert tables == [("alembic_version", "SELECT"), ("todos", "DELETE"), ("todos", "SELECT")]
-    columns = _run(
+    columns = run_sql(
         walled,
         "SELECT c.relname, p, string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_class c "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0, unnest(array['INSERT', 'UPDATE', 'REFERENCES']) p "
@@ -182,7 +171,9 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
         ("todos", "UPDATE", "title description is_completed updated_at"),
         ("users", "INSERT", "id"),
     ]
-    assert _run(walled, "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')") == []
+    assert (
+        run_sql(walled, "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')") == []
+    )
     for statement in (
         "TRUNCATE todos",
         "SELECT FROM users",
@@ -190,7 +181,7 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
         "CREATE TABLE x (y int)",
     ):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            _run(walled, "SET ROLE todo_app", statement)
+            run_sql(walled, "SET ROLE todo_app", statement)
 
 
 @pytest.mark.parametrize("wall", ["ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER ROLE todo_app BYPASSRLS"])
@@ -199,11 +190,11 @@ def test_ready_asks_whether_the_wall_is_up(walled: str, wall: str, caplog: pytes
     back = wall.replace("DISABLE", "ENABLE").replace(" BYPASSRLS", " NOBYPASSRLS")
     with app_on(walled) as call:
         assert call("GET", "/ready").status == 200
-        _run(walled, wall)
+        run_sql(walled, wall)
         try:
             answer = call("GET", "/ready")
         finally:
-            _run(walled, back)
+            run_sql(walled, back)
         assert (answer.status, answer.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
         assert call("GET", "/ready").status == 200
     assert [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "not ready"] == [
@@ -222,13 +213,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
         Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
     ):
-        _run(postgres.uri, "CREATE ROLE neondb_owner LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'")
+        run_sql(postgres.uri, "CREATE ROLE neondb_owner LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'")
         yield postgres.uri.replace("postgres:" + parse_dsn(postgres.uri)["password"], "neondb_owner:of-the-test")
 
 
 def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str) -> None:
     """Proves migration by 8 at once, /ready, operations and the wall, in two databases of one cluster."""
-    _run(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
+    run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
     outcomes = migrate_at_once(uris * 4)
     assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
@@ -237,7 +228,7 @@ def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str
             assert call("GET", "/ready").status == 200
             assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
             assert call("GET", "/v1/todos", user="alice").json()["items"][0]["title"] == "x"
-        assert _run(uri, "SELECT current_user, count(*) FROM todos") == [("neondb_owner", 1)]
+        assert run_sql(uri, "SELECT current_user, count(*) FROM todos") == [("neondb_owner", 1)]
         assert [_leaks(without_filter(line), uri) for line in filter_lines()] == [[]] * len(filter_lines())
         migrate(uri, "base")
         migrate(uri)
@@ -275,11 +266,11 @@ def test_users_never_cross_on_one_server_connection(database: str, lambda_api: A
             assert {todo["user_id"] for todo in seen} <= {user.id}
             return {todo["id"] for todo in seen} != own[user.id]
 
-        _run(database, "ALTER TABLE todos ADD CONSTRAINT fails CHECK (title <> 'fails')")
+        run_sql(database, "ALTER TABLE todos ADD CONSTRAINT fails CHECK (title <> 'fails')")
         try:
             crossings = sum(crossed(number) for number in range(10_000 if soak else 1_000))  # two requests each
         finally:
-            _run(database, "ALTER TABLE todos DROP CONSTRAINT fails")
+            run_sql(database, "ALTER TABLE todos DROP CONSTRAINT fails")
         assert crossings == 0
 
 
