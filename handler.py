@@ -20,6 +20,6 @@ _adapter = Mangum(
 def handler(event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
     """Answer one event of API Gateway (HTTP API or REST API) or of a function URL."""
     response = _adapter(event, context)
-    if response["statusCode"] == 204:
+    if response["statusCode"] in (204, 304):
         response["headers"].pop("content-type", None)  # Mangum declares a type even for a body that is not there
     return response

@@ -1,6 +1,7 @@
 """What a request costs in connections, statements, round trips and threads: exact numbers."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -14,18 +15,52 @@ from tests.test_problems import app_on
 from tests.wire import Wire
 
 Request = tuple[str, str, dict[str, Any], int]
+Send = Callable[[Request], None]
+
+X: dict[str, Any] = {"json": {"title": "x"}}
+AGAIN: dict[str, Any] = {"headers": {"Idempotency-Key": "again"}}
+STALE: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
 
 ON_THE_DATABASE: dict[str, Request] = {
-    "create": ("POST", "/v1/todos", {"json": {"title": "x"}}, 201),
+    "create": ("POST", "/v1/todos", X, 201),
+    "create, with a key": (
+        "POST",
+        "/v1/todos",
+        X | {"headers": {"Idempotency-Key": "counted"}},
+        201,
+    ),
+    "create, sent again": ("POST", "/v1/todos", X | AGAIN, 201),
+    "create, with a used key": (
+        "POST",
+        "/v1/todos",
+        {"json": {"title": "y"}} | AGAIN,
+        422,
+    ),
     "create, of a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
     "list": ("GET", "/v1/todos?limit=1", {}, 200),
     "list, filtered": ("GET", "/v1/todos?is_completed=true", {}, 200),
     "retrieve": ("GET", "/v1/todos/{id}", {}, 200),
     "retrieve, missing": ("GET", f"/v1/todos/{uuid4()}", {}, 404),
-    "replace": ("PUT", "/v1/todos/{id}", {"json": {"title": "x"}}, 200),
-    "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", {"json": {"title": "x"}}, 404),
-    "update": ("PATCH", "/v1/todos/{id}", {"json": {"title": "x"}}, 200),
+    "replace": ("PUT", "/v1/todos/{id}", X, 200),
+    "retrieve, known": ("GET", "/v1/todos/{id}", {"headers": {"If-None-Match": "*"}}, 304),
+    "retrieve, in another version": ("GET", "/v1/todos/{id}", STALE, 412),
+    "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", X, 404),
+    "update": ("PATCH", "/v1/todos/{id}", X, 200),
     "update, naming nothing": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
+    "update, in this version": (
+        "PATCH",
+        "/v1/todos/{id}",
+        X | {"headers": {"If-Match": "{tag}"}},
+        200,
+    ),
+    "update, in another version": (
+        "PATCH",
+        "/v1/todos/{id}",
+        X | STALE,
+        412,
+    ),
+    "toggle, in another version": ("POST", "/v1/todos/{id}/toggle", STALE, 412),
+    "delete, in another version": ("DELETE", "/v1/todos/{id}", STALE, 412),
     "toggle": ("POST", "/v1/todos/{id}/toggle", {}, 200),
     "delete": ("DELETE", "/v1/todos/{id}", {}, 204),
     "ready": ("GET", "/ready", {}, 200),
@@ -41,6 +76,8 @@ REFUSED: dict[str, Request] = {
     "no user, one todo": ("DELETE", "/v1/todos/{id}", {"user": ""}, 401),
     "field": ("PATCH", "/v1/todos/{id}", {"json": {"title": ""}}, 422),
     "id": ("GET", "/v1/todos/1", {}, 422),
+    "precondition": ("DELETE", "/v1/todos/{id}", {"headers": {"If-Match": "1"}}, 422),
+    "key": ("POST", "/v1/todos", {"json": {"title": "x"}, "headers": {"Idempotency-Key": "a b"}}, 422),
     "parameter": ("GET", "/v1/todos?limit=0", {}, 422),
     "cursor": ("GET", "/v1/todos?cursor=x", {}, 422),
     "stray parameter": ("GET", "/v1/todos/{id}?x=1", {}, 422),
@@ -54,21 +91,30 @@ REFUSED: dict[str, Request] = {
 }
 
 
-def _send(user: User, request: Request) -> None:
-    method, path, arguments, status = request
-    arguments = dict(arguments)
-    caller = {"new": f"new-{user.id}", None: user.id}.get(arguments.pop("user", None), "")
-    answer = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, **arguments)
-    assert answer.status == status, answer
+@pytest.fixture
+def send(carol: User) -> Send:
+    """Sends a request of these tables, for a user who has used the key `again`."""
+    assert carol("POST", "/v1/todos", json={"title": "x"}, headers={"Idempotency-Key": "again"}).status == 201
+    tag = carol("GET", f"/v1/todos/{carol.todos[0]['id']}").headers["etag"]
+
+    def send(request: Request) -> None:
+        method, path, arguments, status = request
+        caller = {"new": f"new-{carol.id}", None: carol.id}.get(arguments.get("user"), "")
+        headers = {name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()}
+        others = {name: value for name, value in arguments.items() if name not in ("user", "headers")}
+        answer = carol.api(method, path.format(id=carol.todos[0]["id"]), user=caller, headers=headers, **others)
+        assert answer.status == status, answer
+
+    return send
 
 
 @pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
 def test_an_operation_is_one_connection_one_statement_one_round_trip(
-    carol: User, wire: Wire, environment: dict[str, str], request_: Request, *, through_pgbouncer: bool
+    send: Send, wire: Wire, environment: dict[str, str], request_: Request, *, through_pgbouncer: bool
 ) -> None:
     """Proves the counts on the wire, and that a bare psycopg2 `connect` and `execute` makes as many round trips."""
     with wire.watch(delay=0.01) as ours:
-        _send(carol, request_)
+        send(request_)
     with wire.watch(delay=0.01) as bare:
         connection = psycopg2.connect(environment["NEON_DATABASE_URL"])
         connection.autocommit = True
@@ -80,10 +126,10 @@ def test_an_operation_is_one_connection_one_statement_one_round_trip(
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-def test_a_request_that_needs_no_database_opens_no_connection(carol: User, wire: Wire, request_: Request) -> None:
+def test_a_request_that_needs_no_database_opens_no_connection(send: Send, wire: Wire, request_: Request) -> None:
     """Proves that refusals, preflights and /health cost the database nothing."""
     with wire.watch() as traffic:
-        _send(carol, request_)
+        send(request_)
     assert (traffic.connections, traffic.statements) == (0, [])
 
 
@@ -102,16 +148,16 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_is_one_thread_hop(carol: User, hops: list[object], request_: Request) -> None:
+def test_an_operation_is_one_thread_hop(send: Send, hops: list[object], request_: Request) -> None:
     """Proves that only the endpoint itself runs in a thread."""
-    _send(carol, request_)
+    send(request_)
     assert len(hops) == 1
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-def test_a_request_that_needs_no_database_needs_no_thread(carol: User, hops: list[object], request_: Request) -> None:
+def test_a_request_that_needs_no_database_needs_no_thread(send: Send, hops: list[object], request_: Request) -> None:
     """Proves that refusals, preflights and /health stay in the event loop."""
-    _send(carol, request_)
+    send(request_)
     assert hops == []
 
 

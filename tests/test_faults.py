@@ -167,6 +167,25 @@ def test_trouble_on_the_way(world: World, caplog: pytest.LogCaptureFixture, trou
         afterwards(world, call)
 
 
+@pytest.mark.parametrize("trouble", [trouble for trouble, (outcome, *_) in ON_THE_WAY.items() if outcome == UNKNOWN])
+def test_a_create_of_unknown_outcome_can_be_sent_again_with_its_key(world: World, trouble: str) -> None:
+    """Proves that after a cut connection the retry ends with one todo, whether or not the first create took effect."""
+    before = world.rows()
+    headers = {"Idempotency-Key": trouble.replace(" ", "-")}
+    request: dict[str, Any] = {"user": world.user, "json": {"title": "once"}, "headers": headers}
+    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+        world.proxy.trouble = trouble
+        assert assert_problem(call("POST", "/v1/todos", **request), 503)["type"].endswith(UNKNOWN)
+        has_run = len(world.rows()) - len(before)
+        assert has_run == (0 if trouble.endswith("before the query") else 1)
+        afterwards(world)
+        retry = call("POST", "/v1/todos", **request)
+    assert retry.status == 201
+    assert ("idempotency-replayed" in retry.headers) is bool(has_run)
+    assert world.rows() - before == {retry.json()["id"]}
+    world.acknowledged.add(retry.json()["id"])
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
     ("sqlstate", "fault"),

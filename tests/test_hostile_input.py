@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.clients import Api
 from tests.conftest import User
-from todo_api.identity import user_id_of
 from todo_api.models import Cursor
 
 CANARY = "s3cr3t-canary"
@@ -234,11 +233,6 @@ def test_any_visible_ascii_is_a_user_id(either_api: Api, user: str) -> None:
     created = either_api("POST", ALL, user=user, json={"title": "mine"})
     assert (created.status, created.json()["user_id"]) == (201, user)
     assert either_api("GET", ALL, user=user).json()["items"][0] == created.json()
-
-
-def test_a_repeated_user_id_is_its_values_joined() -> None:
-    """Proves that the local server makes of two headers what API Gateway makes of them, and not the first of both."""
-    assert user_id_of("header", ["a", "b"], None) == "a,b"
 
 
 def test_the_first_fault_in_the_contract_s_order_is_answered(either_api: Api) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,11 +17,11 @@ from sqlglot import exp
 
 from tests.clients import Api
 from tests.conftest import User, new_user
-from tests.mutants import SOURCE, filter_lines, without_filter
+from tests.mutants import FILTER_LINES, SOURCE, without_filters
 from tests.wire import Wire
 from todo_api import repository
 from todo_api.database import Database
-from todo_api.models import TodoQuery, TodoUpdate, TodoWrite
+from todo_api.models import Preconditions, TodoQuery, TodoUpdate, TodoWrite
 
 ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "", {}),
@@ -29,6 +30,12 @@ ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
     ("PATCH", "", {"json": {}}),
     ("DELETE", "", {}),
     ("POST", "/toggle", {}),
+    *(
+        (method, suffix, {"headers": {name: value}})
+        for method, suffix in [("GET", ""), ("DELETE", ""), ("POST", "/toggle")]
+        for name in ("If-Match", "If-None-Match")
+        for value in ("*", '"1795167000123456"')
+    ),
 ]
 
 
@@ -73,8 +80,16 @@ def test_a_repository_without_a_user_cannot_be_constructed() -> None:
 
 # --- the statements themselves ----------------------------------------------------------------------------------------
 
+ONE_VERSION = Preconditions.model_validate({"If-Match": '"1795167000123456"'})
+ANY_VERSION = Preconditions.model_validate({"If-None-Match": "*"})
+OTHER_VERSION = Preconditions.model_validate({"If-None-Match": '"1795167000123456"'})
+
 OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
-    "create": [lambda todos, _: todos.create(TodoWrite(title="x"))],
+    "create": [
+        lambda todos, _: todos.create(TodoWrite(title="x")),
+        lambda todos, _: todos.create(TodoWrite(title="x"), "a key"),
+        lambda todos, _: todos.create(TodoWrite(title="x"), "a key"),
+    ],
     "page": [
         lambda todos, _: todos.page(TodoQuery()),
         lambda todos, _: todos.page(TodoQuery.model_validate({"is_completed": "true"})),
@@ -85,9 +100,16 @@ OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
     "update": [
         lambda todos, todo: todos.update(todo, TodoUpdate(title="z")),
         lambda todos, todo: todos.update(todo, TodoUpdate()),
+        lambda todos, todo: todos.update(todo, TodoUpdate(title="z"), ONE_VERSION),
     ],
-    "toggle": [lambda todos, todo: todos.toggle(todo)],
-    "delete": [lambda todos, todo: todos.delete(todo)],
+    "toggle": [
+        lambda todos, todo: todos.toggle(todo),
+        lambda todos, todo: todos.toggle(todo, OTHER_VERSION),
+    ],
+    "delete": [
+        lambda todos, todo: todos.delete(todo, ANY_VERSION),
+        lambda todos, todo: todos.delete(todo),
+    ],
 }
 
 
@@ -97,7 +119,10 @@ def _statements(module: ModuleType, environment: dict[str, str], wire: Wire, car
     with wire.watch() as traffic:
         for operations in OPERATIONS.values():
             for operation in operations:
-                with database.session(caller=carol.id, seconds=8) as session:
+                with (
+                    database.session(caller=carol.id, seconds=8) as session,
+                    suppress(module.PreconditionFailed),
+                ):
                     operation(module.Todos(session, carol.id), UUID(carol.todos[0]["id"]))
     return traffic.statements
 
@@ -147,17 +172,18 @@ def test_every_statement_on_todos_names_its_user(environment: dict[str, str], wi
     assert [_unowned(statement, carol.id) for statement in statements] == [[]] * len(statements)
 
 
-@pytest.mark.parametrize("line", filter_lines())
+@pytest.mark.parametrize("line", FILTER_LINES)
 def test_taking_any_one_filter_out_is_noticed(line: int, environment: dict[str, str], wire: Wire, carol: User) -> None:
     """Proves that the test above can fail, for each filter in the repository."""
-    statements = _statements(without_filter(line), environment, wire, carol)
+    statements = _statements(without_filters({line}), environment, wire, carol)
     assert any(_unowned(statement, carol.id) for statement in statements)
 
 
 def test_filters_have_one_source() -> None:
     """Proves that no statement is built past `_mine`, so that the list of filters above is complete."""
-    assert len(filter_lines()) == len(set(filter_lines())) == 4
-    assert len(re.findall(r"\b(?:select|update|delete)\(Todo\)", SOURCE)) == 4
+    assert len(re.findall(r"\bself\._mine\(", SOURCE)) == len(FILTER_LINES) == 4
+    assert len(re.findall(r"\bselect\(Todo\b", SOURCE)) == 3
+    assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # which have one filter in common
 
 
 # --- any sequence of requests -----------------------------------------------------------------------------------------
@@ -171,6 +197,7 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
         def begin(self) -> None:
             self.users = [new_user(name, lambda_api) for name in ("gina", "hugo", "iris")]
             self.model = {user.id: {todo["id"]: todo for todo in user.todos} for user in self.users}
+            self.keys: dict[tuple[str, str], str] = {}
 
         def _any_todo(self, data: st.DataObject) -> str:
             known = [todo for todos in self.model.values() for todo in todos]
@@ -179,9 +206,14 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
         def _send(self, data: st.DataObject, method: str, suffix: str = "", **request: Any) -> None:
             user, todo_id = data.draw(st.sampled_from(self.users)), self._any_todo(data)
             before = self.model[user.id].get(todo_id)
-            answer = user(method, f"/v1/todos/{todo_id}{suffix}", **request)
+            current = user("GET", f"/v1/todos/{todo_id}").headers.get("etag", OLD_TAG)
+            tag = data.draw(st.sampled_from(["", current, OLD_TAG]))
+            answer = user(method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request)
             if before is None:
                 assert answer.status == 404
+                return
+            if tag == OLD_TAG:
+                assert answer.status == 412
                 return
             if method == "DELETE":
                 assert answer.status == 204
@@ -202,6 +234,18 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
         def create(self, data: st.DataObject, title: str, *, completed: bool) -> None:
             user = data.draw(st.sampled_from(self.users))
             todo = user.create(title, is_completed=completed)
+            self.model[user.id][todo["id"]] = todo
+
+        @rule(data=st.data(), key=st.sampled_from("ABC"))
+        def create_once(self, data: st.DataObject, key: str) -> None:
+            user = data.draw(st.sampled_from(self.users))
+            known = self.keys.get((user.id, key))
+            answer = user("POST", "/v1/todos", json={"title": key}, headers={"Idempotency-Key": key})
+            todo = answer.json()
+            assert answer.status == 201
+            assert ("idempotency-replayed" in answer.headers) is (known in self.model[user.id])
+            assert known not in self.model[user.id] or todo == self.model[user.id][known]
+            self.keys[user.id, key] = todo["id"]
             self.model[user.id][todo["id"]] = todo
 
         @rule(data=st.data())
@@ -246,6 +290,7 @@ def _place(todo: dict[str, Any]) -> tuple[str, str]:
     return todo["created_at"], todo["id"]
 
 
+OLD_TAG = '"1795167000123456"'
 TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=255)
 OPTIONAL = {
     "description": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),

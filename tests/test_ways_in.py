@@ -69,7 +69,7 @@ def test_lambda_and_the_local_server_answer_alike(lambda_api: Api, local_api: Ap
         answers = []
         for user, (method, path, headers, body) in ((erin, one), (frank, other)):
             answer = user(method, path, headers={"X-Request-Id": "the-same"} | headers, body=body)
-            headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+            headers = {name: value for name, value in answer.headers.items() if name not in ("content-length", "etag")}
             answers.append((answer.status, headers, VARIABLE.sub(b"*", answer.body)))
         assert answers[0] == answers[1], one
 

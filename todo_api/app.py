@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Iterable
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -67,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 class RequestMiddleware:
-    """Gives each request its id, each response its common headers, and the log one line for both."""
+    """Gives each request its id and one line for each header, each response its common headers, and the log a line."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -78,6 +79,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        scope["headers"] = _joined(scope["headers"])
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
@@ -134,6 +136,14 @@ class ProblemMiddleware:
                 raise
             response = await problems.answer(Request(scope), error)
             await response(scope, receive, send)
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Header fields with the values of a repeated one joined (RFC 9110, section 5.3), as API Gateway does before us."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b"," + value if name in joined else value
+    return list(joined.items())
 
 
 def _request_id(scope: Scope) -> str:

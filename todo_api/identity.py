@@ -5,7 +5,7 @@ authorizer has verified the token before the event reached us.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from todo_api.models import USER_ID_MAX
@@ -25,21 +25,19 @@ class Unidentified(Exception):
         self.scheme = scheme
 
 
-def user_id_of(source: Literal["header", "authorizer"], headers: Sequence[str], event: Mapping[str, Any] | None) -> str:
+def user_id_of(source: Literal["header", "authorizer"], header: str | None, event: Mapping[str, Any] | None) -> str:
     """The caller's user id.
 
     Args:
         source: the setting `IDENTITY_SOURCE`.
-        headers: every `X-User-Id` field of the request.
+        header: the request's `X-User-Id`.
         event: API Gateway's event, or None outside Lambda.
 
     Raises:
         Unidentified: there is no user id, or what there is cannot be one.
     """
-    if source == "header":
-        # A repeated field is its values joined (RFC 9110, section 5.3); API Gateway does the same before us.
-        claimed: object = ",".join(headers)
-    else:
+    claimed: object = header
+    if source == "authorizer":
         claimed = event
         for key in ("requestContext", "authorizer", "jwt", "claims", "sub"):
             claimed = claimed.get(key) if isinstance(claimed, Mapping) else None

@@ -5,6 +5,8 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,12 +22,26 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
-from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, ForeignKey, Index, Text, Uuid, false, func
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    Uuid,
+    column,
+    false,
+    func,
+)
 from sqlmodel import Field, SQLModel
 
 TITLE_MAX = 255
 DESCRIPTION_MAX = 2_000
 USER_ID_MAX = 255
+IDEMPOTENCY_KEY_MAX = 255
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
 
@@ -60,6 +76,16 @@ class Todo(SQLModel, table=True):
         # Read backwards, each is one range of one user's todos, newest first.
         Index("todos_by_user", "user_id", "created_at", "id"),
         Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
+        CheckConstraint(
+            f"char_length(idempotency_key) BETWEEN 1 AND {IDEMPOTENCY_KEY_MAX}", name="idempotency_key_length"
+        ),
+        Index(
+            "todos_by_idempotency_key",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=column("idempotency_key").is_not(None),
+        ),
     )
 
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True, server_default=func.gen_random_uuid()))
@@ -69,6 +95,9 @@ class Todo(SQLModel, table=True):
     is_completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
     created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
     updated_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
+    idempotency_key: str | None = Field(sa_column=Column(Text))
+    request_hash: bytes | None = Field(sa_column=Column(LargeBinary))
+    """What the create that brought the key asked for, to tell a retry from another request with the same key."""
 
 
 # --- field types ------------------------------------------------------------------------------------------------------
@@ -129,6 +158,17 @@ def _query_int(value: Any) -> Any:
     return value
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -159,6 +199,10 @@ class TodoWrite(SQLModel):
     description: Description | None = None
     is_completed: StrictBool = False
 
+    def digest(self) -> bytes:
+        """SHA-256 of what is asked for: equal for equal wishes, also where one spells out a default."""
+        return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
+
 
 class TodoUpdate(SQLModel):
     """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description.
@@ -187,6 +231,10 @@ class TodoPublic(SQLModel):
     created_at: Timestamp
     updated_at: Timestamp
 
+    def etag(self) -> str:
+        """The strong entity tag of this state (RFC 9110, section 8.8.3): `updated_at` is never the same again."""
+        return f'"{_microseconds(self.updated_at)}"'
+
 
 class TodoPage(SQLModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
@@ -210,8 +258,8 @@ class Cursor:
     is_completed: bool | None
 
     def __str__(self) -> str:
-        microseconds = (self.created_at - _EPOCH) // timedelta(microseconds=1)
-        packed = _CURSOR.pack(_NEWEST_FIRST, _FILTERS.index(self.is_completed), microseconds, self.id.bytes)
+        place = (_microseconds(self.created_at), self.id.bytes)
+        packed = _CURSOR.pack(_NEWEST_FIRST, _FILTERS.index(self.is_completed), *place)
         return urlsafe_b64encode(packed).decode().rstrip("=")
 
     @classmethod
@@ -223,8 +271,7 @@ class Cursor:
         """
         try:
             order, filter_index, microseconds, uuid_bytes = _CURSOR.unpack(urlsafe_b64decode(text + "="))
-            created_at = _EPOCH + timedelta(microseconds=microseconds)
-            cursor = cls(created_at, UUID(bytes=uuid_bytes), _FILTERS[filter_index])
+            cursor = cls(_moment(microseconds), UUID(bytes=uuid_bytes), _FILTERS[filter_index])
         except (struct.error, IndexError, OverflowError) as malformed:
             raise ValueError("not a cursor") from malformed
         if order != _NEWEST_FIRST or str(cursor) != text:
@@ -232,7 +279,6 @@ class Cursor:
         return cursor
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = struct.Struct(">BBq16s")
 _NEWEST_FIRST = 1
 _FILTERS = (None, False, True)
@@ -260,3 +306,88 @@ class TodoQuery(BaseModel):
         if cursor and "is_completed" in info.data and cursor.is_completed != info.data["is_completed"]:
             raise PydanticCustomError("cursor", "Must be used with the is_completed that it was made with")
         return cursor
+
+
+# --- request headers --------------------------------------------------------------------------------------------------
+
+# RFC 9110, section 8.8.3; an octet above 127 arrives as the character of the same number.
+_ENTITY_TAG = re.compile('(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_IDEMPOTENCY_KEY = re.compile(rf"[\x21-\x7e]{{1,{IDEMPOTENCY_KEY_MAX}}}")
+
+
+@dataclass(frozen=True)
+class EntityTags:
+    """The value of `If-Match` or `If-None-Match`: which versions of a todo it names.
+
+    A version is an `updated_at`. `versions` is None for `*`, which names every one. Tags that are not of this API are
+    left out, for no todo has them.
+    """
+
+    versions: frozenset[datetime] | None
+
+    def __contains__(self, version: datetime) -> bool:
+        return self.versions is None or version in self.versions
+
+    @classmethod
+    def parse(cls, text: str, *, weak: bool) -> "EntityTags":
+        """Read a header field's value.
+
+        Args:
+            text: `*`, or entity tags separated by commas (RFC 9110, section 13.1).
+            weak: whether tags are compared weakly; if not, a weak one matches nothing (section 8.8.3.2).
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if text.strip(" \t") == "*":
+            return cls(None)
+        elements = {element.strip(" \t") for element in _ENTITY_TAG.sub('""', text).split(",")}
+        if not {'""'} <= elements <= {'""', ""}:  # a list may have empty elements (section 5.6.1.2)
+            raise ValueError("not entity tags")
+        tags = [opaque for is_weak, opaque in _ENTITY_TAG.findall(text) if weak or not is_weak]
+        return cls(frozenset(version for version in map(_version, tags) if version))
+
+
+def _version(opaque: str) -> datetime | None:
+    """The `updated_at` that a tag of this API stands for."""
+    try:
+        return _moment(int(opaque)) if re.fullmatch("[1-9][0-9]{0,17}", opaque) else None
+    except OverflowError:
+        return None
+
+
+def _entity_tags(value: Any, *, weak: bool) -> EntityTags:
+    try:
+        return EntityTags.parse(value, weak=weak)
+    except ValueError:
+        raise PydanticCustomError("entity_tags", 'Must be * or entity tags, as in "abc", "def"') from None
+
+
+class Preconditions(BaseModel):
+    """The request headers that say which version of a todo a request is meant for (RFC 9110, section 13.1)."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    if_match: Annotated[
+        EntityTags | None, BeforeValidator(partial(_entity_tags, weak=False)), WithJsonSchema({"type": "string"})
+    ] = Field(None, alias="If-Match")
+    if_none_match: Annotated[
+        EntityTags | None, BeforeValidator(partial(_entity_tags, weak=True)), WithJsonSchema({"type": "string"})
+    ] = Field(None, alias="If-None-Match")
+
+    def wants(self, version: datetime) -> bool:
+        """Whether `If-Match` allows a todo in this version."""
+        return self.if_match is None or version in self.if_match
+
+    def knows(self, version: datetime) -> bool:
+        """Whether `If-None-Match` says that the client has this version already."""
+        return self.if_none_match is not None and version in self.if_none_match
+
+
+def _idempotency_key(value: str) -> str:
+    if not _IDEMPOTENCY_KEY.fullmatch(value):
+        raise PydanticCustomError("idempotency_key", f"Must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters")
+    return value
+
+
+IdempotencyKey = Annotated[str, AfterValidator(_idempotency_key)]

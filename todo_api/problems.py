@@ -17,7 +17,7 @@ from starlette.routing import Match
 
 from todo_api.database import DatabaseUnavailable
 from todo_api.identity import Unidentified
-from todo_api.repository import NotReady, TodoNotFound
+from todo_api.repository import IdempotencyKeyReused, NotReady, PreconditionFailed, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -55,6 +55,7 @@ _TITLES = {
     401: "Not identified",
     404: "Not found",
     405: "Method not allowed",
+    412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
     422: "Invalid request",
@@ -121,6 +122,11 @@ def _problem(request: Request, error: Exception) -> Problem:
             return Problem(401, "not-identified", "The request does not name its user.", headers=challenge)
         case TodoNotFound():
             return Problem(404, "todo-not-found", "There is no such todo.")
+        case PreconditionFailed():
+            return Problem(412, "precondition-failed", "The todo is not in the version that the request is meant for.")
+        case IdempotencyKeyReused():
+            reused = {"in": "header", "field": "Idempotency-Key", "detail": "Has been sent with another body"}
+            return Problem(422, "idempotency-key-reused", "Another request has this idempotency key.", errors=[reused])
         case HTTPException(status_code=404):
             return Problem(404, "path-not-found", "There is nothing at this path.")
         case HTTPException(status_code=405):

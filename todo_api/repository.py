@@ -4,17 +4,41 @@
 statement itself; another user's row is therefore a missing row, and there is nothing to compare afterwards.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Delete, Executable, Select, Update, delete, func, not_, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Select,
+    Update,
+    delete,
+    func,
+    literal_column,
+    not_,
+    text,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from todo_api.models import Cursor, Todo, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite, User
+from todo_api.models import (
+    Cursor,
+    Preconditions,
+    Todo,
+    TodoPage,
+    TodoPublic,
+    TodoQuery,
+    TodoUpdate,
+    TodoWrite,
+    User,
+)
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The oldest migration that these statements work with."""
 
 PREAMBLE = (
@@ -25,11 +49,21 @@ PREAMBLE = (
 gone again: the next client of a pooled connection finds nothing. Row-level security then lets the statement see and
 write the rows of `caller` only, whatever its own text says."""
 
-_Owned = TypeVar("_Owned", Select[Any], Update, Delete)
+NO_PRECONDITIONS = Preconditions()
+
+_Owned = TypeVar("_Owned", Select[Any], Update, Delete, Update | Delete)
 
 
 class TodoNotFound(Exception):
     """The user has no todo with this id."""
+
+
+class PreconditionFailed(Exception):
+    """The user's todo is not in a version that the request is meant for."""
+
+
+class IdempotencyKeyReused(Exception):
+    """The user has sent another request with this idempotency key."""
 
 
 class NotReady(Exception):
@@ -48,10 +82,35 @@ class Todos:
         self._session = session
         self._user_id = user_id
 
-    def create(self, todo: TodoWrite) -> TodoPublic:
-        """Add a todo, and record the user if this is their first."""
+    def create(self, todo: TodoWrite, idempotency_key: str | None = None) -> tuple[TodoPublic, bool]:
+        """Add a todo, and record the user if this is their first; or find the todo that this key has made before.
+
+        Returns:
+            The todo as it is now, and whether it was there already.
+
+        Raises:
+            IdempotencyKeyReused: the key has made a todo, and the request for it was another one.
+        """
+        digest = todo.digest() if idempotency_key is not None else None
         user = insert(User).values(id=self._user_id).on_conflict_do_nothing().cte("recorded_user")
-        return self._one(insert(Todo).values(user_id=self._user_id, **todo.model_dump()).add_cte(user).returning(Todo))
+        statement = (
+            insert(Todo)
+            .add_cte(user)
+            .values(user_id=self._user_id, idempotency_key=idempotency_key, request_hash=digest, **todo.model_dump())
+        )
+        # An update that changes nothing: only what a statement has written can it return.
+        statement = statement.on_conflict_do_update(
+            index_elements=["user_id", "idempotency_key"],
+            index_where=col(Todo.idempotency_key).is_not(None),
+            set_={"idempotency_key": statement.excluded.idempotency_key},
+        )
+        inserted: ColumnElement[bool] = literal_column(
+            "todos.xmax = 0"
+        )  # a row that was there has been locked by this very statement
+        row, is_new = self._session.execute(statement.returning(Todo, inserted)).one()
+        if row.request_hash != digest:
+            raise IdempotencyKeyReused
+        return TodoPublic.model_validate(row), not is_new
 
     def page(self, query: TodoQuery) -> TodoPage:
         """One page of the todos, newest first. What a page costs does not depend on how far down it is."""
@@ -67,45 +126,77 @@ class Todos:
         more = len(rows) > query.limit
         return TodoPage(items=items, next_cursor=str(_after(items[-1], query)) if more else None)
 
-    def retrieve(self, todo_id: UUID) -> TodoPublic:
-        """The todo with this id.
+    def retrieve(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+        """The todo with this id, whether or not the client knows this version of it already.
 
         Raises:
             TodoNotFound: the user has none.
+            PreconditionFailed: it is there, and not in a version that the client wants.
         """
-        return self._one(self._mine(select(Todo).where(col(Todo.id) == todo_id)))
+        row = self._session.scalars(self._mine(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
+        if row is None:
+            raise TodoNotFound
+        if not preconditions.wants(row.updated_at):
+            raise PreconditionFailed
+        return TodoPublic.model_validate(row)
 
-    def replace(self, todo_id: UUID, todo: TodoWrite) -> TodoPublic:
-        """Set every field that a client decides. Raises like `retrieve`."""
-        return self._change(todo_id, todo.model_dump())
+    def replace(self, todo_id: UUID, todo: TodoWrite, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+        """Set every field that a client decides.
 
-    def update(self, todo_id: UUID, patch: TodoUpdate) -> TodoPublic:
-        """Set the fields that the patch names; a patch that names none only reads. Raises like `retrieve`."""
+        Raises:
+            TodoNotFound: the user has no todo with this id.
+            PreconditionFailed: it is there, and not in a version that the request is meant for.
+        """
+        return self._change(todo_id, todo.model_dump(), preconditions)
+
+    def update(self, todo_id: UUID, patch: TodoUpdate, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+        """Set the fields that the patch names; a patch that names none only reads. Raises like `replace`."""
         fields = patch.model_dump(exclude_unset=True)
-        return self._change(todo_id, fields) if fields else self.retrieve(todo_id)
+        if fields:
+            return self._change(todo_id, fields, preconditions)
+        todo = self.retrieve(todo_id, preconditions)
+        if preconditions.knows(todo.updated_at):
+            raise PreconditionFailed
+        return todo
 
-    def toggle(self, todo_id: UUID) -> TodoPublic:
-        """Flip `is_completed` in the database, so that concurrent flips all count. Raises like `retrieve`."""
-        return self._change(todo_id, {"is_completed": not_(col(Todo.is_completed))})
+    def toggle(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+        """Flip `is_completed` in the database, so that concurrent flips all count. Raises like `replace`."""
+        return self._change(todo_id, {"is_completed": not_(col(Todo.is_completed))}, preconditions)
 
-    def delete(self, todo_id: UUID) -> None:
-        """Remove the todo for good. Raises like `retrieve`."""
-        self._one(self._mine(delete(Todo).where(col(Todo.id) == todo_id)).returning(Todo))
+    def delete(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
+        """Remove the todo for good. Raises like `replace`."""
+        self._write(todo_id, delete(Todo), preconditions)
 
-    def _change(self, todo_id: UUID, fields: dict[str, Any]) -> TodoPublic:
+    def _change(self, todo_id: UUID, fields: dict[str, Any], preconditions: Preconditions) -> TodoPublic:
         # The clock may stand still or go back; updated_at grows with every change all the same.
         updated_at = func.greatest(func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1))
-        statement = update(Todo).where(col(Todo.id) == todo_id).values(**fields, updated_at=updated_at)
-        return self._one(self._mine(statement).returning(Todo))
+        return self._write(todo_id, update(Todo).values(**fields, updated_at=updated_at), preconditions)
+
+    def _write(self, todo_id: UUID, write: Update | Delete, preconditions: Preconditions) -> TodoPublic:
+        """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
+        target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
+        write = self._mine(write).where(col(Todo.id) == target.c.id, *_allowed(preconditions, target.c.updated_at))
+        written = write.returning(Todo).cte("written")
+        statement = written.select().select_from(target.outerjoin(written, true()))
+        row = self._session.execute(statement).one_or_none()
+        if row is None:
+            raise TodoNotFound
+        if row.id is None:
+            raise PreconditionFailed
+        return TodoPublic.model_validate(row)
 
     def _mine(self, statement: _Owned) -> _Owned:
         return statement.where(col(Todo.user_id) == self._user_id)
 
-    def _one(self, statement: Executable) -> TodoPublic:
-        row = self._session.scalars(statement, execution_options={"synchronize_session": False}).one_or_none()
-        if row is None:
-            raise TodoNotFound
-        return TodoPublic.model_validate(row)
+
+def _allowed(preconditions: Preconditions, version: ColumnElement[Any]) -> Iterator[ColumnElement[bool]]:
+    """What `Preconditions.wants` and `Preconditions.knows` say, in SQL."""
+    wanted, unwanted = preconditions.if_match, preconditions.if_none_match
+    if wanted and wanted.versions is not None:
+        yield version.in_(wanted.versions)
+    if unwanted:
+        # Not `false()`, which would swallow the other conditions. A version is never null.
+        yield version.is_(None) if unwanted.versions is None else version.not_in(unwanted.versions)
 
 
 def _after(todo: TodoPublic, query: TodoQuery) -> Cursor:

@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -14,7 +14,16 @@ from fastapi.security import APIKeyHeader
 from sqlmodel import Session, SQLModel
 
 from todo_api.identity import HEADER, user_id_of
-from todo_api.models import TodoId, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite
+from todo_api.models import (
+    IdempotencyKey,
+    Preconditions,
+    TodoId,
+    TodoPage,
+    TodoPublic,
+    TodoQuery,
+    TodoUpdate,
+    TodoWrite,
+)
 from todo_api.problems import Problem, documented
 from todo_api.repository import Todos, check_ready
 
@@ -72,8 +81,7 @@ class JsonRoute(APIRoute):
             if len(body) > BODY_MAX:
                 raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
             if self.body_field is not None:
-                # Joined, because API Gateway joins a repeated header too.
-                media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
+                media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if body and media_type not in accepted:
                     detail = f"Send the body with Content-Type: {' or '.join(accepted)}."
                     raise Problem(415, "unsupported-media-type", detail)
@@ -107,7 +115,7 @@ async def current_user(
 ) -> str:
     """The caller's user id."""
     source = request.app.state.settings.identity_source
-    return user_id_of(source, request.headers.getlist(HEADER), request.scope.get("aws.event"))
+    return user_id_of(source, request.headers.get(HEADER), request.scope.get("aws.event"))
 
 
 async def refuse_stray_parameters(request: Request) -> None:
@@ -149,6 +157,15 @@ SessionDep = Annotated[Session, Depends(session_of_nobody, scope="function")]
 
 # `id` is the name in the contract, and a builtin in Python.
 TodoIdInPath = Annotated[TodoId, Path(alias="id")]
+PreconditionsInHeader = Annotated[Preconditions, Header()]
+
+
+class TodoResponse(ModelResponse):
+    """One todo, with the entity tag of its version."""
+
+    def __init__(self, todo: TodoPublic, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(todo, status_code, {"ETag": todo.etag(), **(headers or {})})
+
 
 # --- operations -------------------------------------------------------------------------------------------------------
 
@@ -160,14 +177,19 @@ router = APIRouter(
     responses=documented(401, 422, 500, 503),
 )
 BODY = documented(400, 413, 415)
-MISSING = documented(404)
+ONE = documented(404, 412)
 
 
 @router.post("", status_code=201, response_model=TodoPublic, responses=BODY)
-def create_todo(body: TodoWrite, todos: TodosDep) -> Response:
-    """Create a todo."""
-    todo = todos.create(body)
-    return ModelResponse(todo, 201, {"Location": f"/v1/todos/{todo.id}"})
+def create_todo(
+    body: TodoWrite,
+    todos: TodosDep,
+    idempotency_key: Annotated[IdempotencyKey | None, Header(alias="Idempotency-Key")] = None,
+) -> Response:
+    """Create a todo, at most once for each idempotency key."""
+    todo, replayed = todos.create(body, idempotency_key)
+    headers = {"Location": f"/v1/todos/{todo.id}"}
+    return TodoResponse(todo, 201, headers | {"Idempotency-Replayed": "true"} if replayed else headers)
 
 
 @router.get("", response_model=TodoPage)
@@ -176,35 +198,42 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> Respons
     return ModelResponse(todos.page(query))
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=MISSING)
-def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
-    """Retrieve a todo."""
-    return ModelResponse(todos.retrieve(todo_id))
+@router.get("/{id}", response_model=TodoPublic, responses=ONE | {304: {"description": "Not modified"}})
+def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
+    """Retrieve a todo, unless the caller has this version of it already."""
+    todo = todos.retrieve(todo_id, preconditions)
+    if preconditions.knows(todo.updated_at):
+        return Response(status_code=304, headers={"ETag": todo.etag()})
+    return TodoResponse(todo)
 
 
-@router.put("/{id}", response_model=TodoPublic, responses=BODY | MISSING)
-def replace_todo(todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep) -> Response:
+@router.put("/{id}", response_model=TodoPublic, responses=BODY | ONE)
+def replace_todo(
+    todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, preconditions: PreconditionsInHeader
+) -> Response:
     """Replace a todo: fields that are left out return to their defaults."""
-    return ModelResponse(todos.replace(todo_id, body))
+    return TodoResponse(todos.replace(todo_id, body, preconditions))
 
 
-@router.patch("/{id}", response_model=TodoPublic, responses=BODY | MISSING)
-def update_todo(todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep) -> Response:
+@router.patch("/{id}", response_model=TodoPublic, responses=BODY | ONE)
+def update_todo(
+    todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, preconditions: PreconditionsInHeader
+) -> Response:
     """Update a todo: fields that are left out keep their values, and null clears the description."""
-    return ModelResponse(todos.update(todo_id, body))
+    return TodoResponse(todos.update(todo_id, body, preconditions))
 
 
-@router.delete("/{id}", status_code=204, responses=MISSING)
-def delete_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
+@router.delete("/{id}", status_code=204, responses=ONE)
+def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
     """Delete a todo for good."""
-    todos.delete(todo_id)
+    todos.delete(todo_id, preconditions)
     return Response(status_code=204)
 
 
-@router.post("/{id}/toggle", response_model=TodoPublic, responses=MISSING)
-def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep) -> Response:
+@router.post("/{id}/toggle", response_model=TodoPublic, responses=ONE)
+def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
     """Complete a todo, or take its completion back."""
-    return ModelResponse(todos.toggle(todo_id))
+    return TodoResponse(todos.toggle(todo_id, preconditions))
 
 
 probes = APIRouter(tags=["probes"])

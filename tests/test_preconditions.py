@@ -1,0 +1,180 @@
+"""Lost updates: entity tags, `If-Match` and `If-None-Match` (RFC 9110, section 13)."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.clients import Answer, Api
+from tests.conftest import User, new_user
+from tests.test_hostile_input import assert_problem
+
+OTHER = '"1795167000123456"'
+"""A tag of this API that no todo of these tests has."""
+
+WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "replace": ("PUT", "", {"json": {"title": "changed"}}),
+    "update": ("PATCH", "", {"json": {"title": "changed"}}),
+    "update, naming nothing": ("PATCH", "", {"json": {}}),
+    "toggle": ("POST", "/toggle", {}),
+    "delete": ("DELETE", "", {}),
+}
+
+
+def _send(user: User, operation: str, todo: dict[str, Any], **headers: str) -> Answer:
+    method, suffix, arguments = WRITES[operation]
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return user(method, f"/v1/todos/{todo['id']}{suffix}", headers=fields, **arguments)
+
+
+def _tag(user: User, todo: dict[str, Any]) -> str:
+    return user("GET", f"/v1/todos/{todo['id']}").headers["etag"]
+
+
+def test_every_answer_with_one_todo_carries_the_tag_of_its_version(alice: User) -> None:
+    """Proves that the tag is strong, the same for the same version on each operation, and new with each change."""
+    created = alice("POST", "/v1/todos", json={"title": "tagged"})
+    path = f"/v1/todos/{created.json()['id']}"
+    assert alice("GET", path).headers["etag"] == created.headers["etag"]
+    assert alice("PATCH", path, json={}).headers["etag"] == created.headers["etag"]
+    answers = [
+        created,
+        alice("PUT", path, json={"title": "tagged"}),
+        alice("PATCH", path, json={"title": "tagged"}),
+        alice("POST", f"{path}/toggle"),
+    ]
+    tags = [answer.headers["etag"] for answer in answers]
+    assert len(set(tags)) == len(tags)
+    assert all(tag.startswith('"') and tag.endswith('"') for tag in tags)
+    assert alice("GET", path).headers["etag"] == tags[-1]
+    assert "etag" not in alice("GET", "/v1/todos").headers
+    assert "etag" not in alice("DELETE", path).headers
+
+
+@pytest.mark.parametrize("operation", WRITES)
+@pytest.mark.parametrize("value", ["{tag}", "*", f"{OTHER}, {{tag}}", ', "a,b" ,\t{tag},,', f"W/{OTHER},{{tag}}"])
+def test_a_write_goes_on_when_if_match_names_the_version(alice: User, bob: User, operation: str, value: str) -> None:
+    """Proves one tag, lists of them with empty elements and commas inside, and `*`."""
+    tag = _tag(alice, alice.todos[0])
+    answer = _send(alice, operation, alice.todos[0], If_Match=value.format(tag=tag))
+    assert answer.status == (204 if operation == "delete" else 200)
+    after = [todo for todo in alice.list() if todo["id"] == alice.todos[0]["id"]]
+    assert after == ([] if operation == "delete" else [answer.json()])
+    assert (answer.headers.get("etag") == tag) is (operation == "update, naming nothing")
+    assert bob.list() == [bob.todos[1], bob.todos[0]]
+
+
+@pytest.mark.parametrize("operation", WRITES)
+@pytest.mark.parametrize("value", [OTHER, "W/{tag}", '"other"', '""', '"{digits}x"', '"99999999999999999999"', '"ü"'])
+def test_a_write_is_refused_when_if_match_does_not_name_the_version(alice: User, operation: str, value: str) -> None:
+    """Proves 412 for other, weak and foreign tags, and that nothing changes."""
+    tag = _tag(alice, alice.todos[0])
+    answer = _send(alice, operation, alice.todos[0], If_Match=value.format(tag=tag, digits=tag[1:-1]))
+    problem = assert_problem(answer, 412)
+    assert problem["type"] == "urn:todo-api:problem:precondition-failed"
+    assert alice.list() == [alice.todos[1], alice.todos[0]]
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_a_stale_tag_loses(alice: User, operation: str) -> None:
+    """Proves the point of it all: what somebody else has changed meanwhile is not overwritten."""
+    stale = _tag(alice, alice.todos[0])
+    changed = alice("PATCH", f"/v1/todos/{alice.todos[0]['id']}", json={"title": "meanwhile"}).json()
+    assert _send(alice, operation, alice.todos[0], If_Match=stale).status == 412
+    assert alice.list() == [alice.todos[1], changed]
+    assert _send(alice, operation, alice.todos[0], If_Match=_tag(alice, changed)).status in (200, 204)
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_if_none_match_keeps_a_write_from_the_versions_that_it_names(alice: User, operation: str) -> None:
+    """Proves section 13.1.2 for writes: 412 for a named version, weakly compared, and for `*`."""
+    tag = _tag(alice, alice.todos[0])
+    for value in (tag, f"W/{tag}", f"{OTHER}, {tag}", "*"):
+        assert _send(alice, operation, alice.todos[0], If_None_Match=value).status == 412
+    assert _send(alice, operation, alice.todos[0], If_Match=tag, If_None_Match="*").status == 412
+    assert alice.list() == [alice.todos[1], alice.todos[0]]
+    assert _send(alice, operation, alice.todos[0], If_None_Match=OTHER).status in (200, 204)
+
+
+@pytest.mark.parametrize("value", ["{tag}", "W/{tag}", f"{OTHER}, W/{{tag}}", "*"])
+def test_a_version_that_the_caller_has_is_not_sent_again(alice: User, value: str) -> None:
+    """Proves 304 with the tag, and neither body nor its type."""
+    path = f"/v1/todos/{alice.todos[0]['id']}"
+    tag = _tag(alice, alice.todos[0])
+    answer = alice("GET", path, headers={"If-None-Match": value.format(tag=tag)})
+    assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", tag)
+    assert answer.headers["cache-control"] == "private, no-cache"
+    assert "content-type" not in answer.headers
+
+
+def test_a_version_that_the_caller_does_not_have_is_sent(alice: User) -> None:
+    """Proves 200 for other tags, and for the old one after a change."""
+    path = f"/v1/todos/{alice.todos[0]['id']}"
+    tag = _tag(alice, alice.todos[0])
+    assert alice("GET", path, headers={"If-None-Match": OTHER}).json() == alice.todos[0]
+    changed = alice("POST", f"{path}/toggle")
+    answer = alice("GET", path, headers={"If-None-Match": tag})
+    assert (answer.status, answer.json(), answer.headers["etag"]) == (200, changed.json(), changed.headers["etag"])
+
+
+def test_reading_honours_if_match_first(alice: User) -> None:
+    """Proves the order of section 13.2.2: If-Match is looked at before If-None-Match."""
+    path = f"/v1/todos/{alice.todos[0]['id']}"
+    tag = _tag(alice, alice.todos[0])
+    assert alice("GET", path, headers={"If-Match": tag}).json() == alice.todos[0]
+    assert_problem(alice("GET", path, headers={"If-Match": OTHER}), 412)
+    assert_problem(alice("GET", path, headers={"If-Match": OTHER, "If-None-Match": tag}), 412)
+    assert alice("GET", path, headers={"If-Match": tag, "If-None-Match": tag}).status == 304
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize(
+    "value", ["abc", '"abc', 'abc"', "'abc'", 'w/"abc"', 'W/ "abc"', '"a""b"', '"a" "b"', '*, "a"', "**", ",", '"a b"']
+)
+def test_what_is_not_a_list_of_tags_is_refused(alice: User, name: str, value: str) -> None:
+    """Proves 422, naming the header, for each operation that looks at it."""
+    for method, suffix, arguments in [("GET", "", {}), *WRITES.values()]:
+        answer = alice(method, f"/v1/todos/{alice.todos[0]['id']}{suffix}", headers={name: value}, **arguments)
+        problem = assert_problem(answer, 422)
+        assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", name)]
+    assert alice.list() == [alice.todos[1], alice.todos[0]]
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize("value", ["*", OTHER])
+def test_a_missing_todo_is_missing_whatever_the_precondition(alice: User, bob: User, name: str, value: str) -> None:
+    """Proves that 404 comes before 412 (section 13.2.1), for nobody's and for another user's todo."""
+    for todo in ({"id": str(uuid4())}, bob.todos[0]):
+        for operation in WRITES:
+            assert_problem(_send(alice, operation, todo, **{name.replace("-", "_"): value}), 404)
+        assert_problem(alice("GET", f"/v1/todos/{todo['id']}", headers={name: value}), 404)
+    assert bob.list() == [bob.todos[1], bob.todos[0]]
+
+
+def test_the_list_and_create_have_no_version_to_compare(alice: User) -> None:
+    """Proves that preconditions are for single todos only."""
+    headers = {"If-Match": OTHER, "If-None-Match": "*"}
+    assert alice("GET", "/v1/todos", headers=headers).status == 200
+    assert alice("POST", "/v1/todos", headers=headers, json={"title": "x"}).status == 201
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_of_twenty_writers_with_one_tag_exactly_one_wins(local_api: Api, operation: str) -> None:
+    """Proves that the comparison and the change are one, in rounds of 20 requests at once."""
+    user = new_user("writer", local_api)
+    for _ in range(5):
+        todo = user.create("contended")
+        write = partial(_send, user, operation, todo, If_Match=_tag(user, todo))
+        with ThreadPoolExecutor(20) as executor:
+            answers = [future.result() for future in [executor.submit(write) for _ in range(20)]]
+        statuses = sorted(answer.status for answer in answers)
+        if operation == "delete":
+            assert statuses == [204] + [404] * 19
+        elif operation == "update, naming nothing":
+            assert statuses == [200] * 20
+        else:
+            assert statuses == [200] + [412] * 19
+            (won,) = [answer.json() for answer in answers if answer.status == 200]
+            assert user("GET", f"/v1/todos/{todo['id']}").json() == won
