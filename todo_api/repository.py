@@ -98,15 +98,14 @@ class Todos:
             .add_cte(user)
             .values(user_id=self._user_id, idempotency_key=idempotency_key, request_hash=digest, **todo.model_dump())
         )
-        # An update that changes nothing: only what a statement has written can it return.
+        # An update that changes nothing, because a statement returns only rows that it has written.
         statement = statement.on_conflict_do_update(
             index_elements=["user_id", "idempotency_key"],
             index_where=col(Todo.idempotency_key).is_not(None),
             set_={"idempotency_key": statement.excluded.idempotency_key},
         )
-        inserted: ColumnElement[bool] = literal_column(
-            "todos.xmax = 0"
-        )  # a row that was there has been locked by this very statement
+        # A row that was there already bears the mark of this statement's update.
+        inserted: ColumnElement[bool] = literal_column("todos.xmax = 0")
         row, is_new = self._session.execute(statement.returning(Todo, inserted)).one()
         if row.request_hash != digest:
             raise IdempotencyKeyReused
