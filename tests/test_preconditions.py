@@ -67,7 +67,7 @@ def test_a_write_goes_on_when_if_match_names_the_version(alice: User, bob: User,
 
 
 @pytest.mark.parametrize("operation", WRITES)
-@pytest.mark.parametrize("value", [OTHER, "W/{tag}", '"other"', '""', '"{digits}x"', '"99999999999999999999"', '"ü"'])
+@pytest.mark.parametrize("value", [OTHER, "W/{tag}", '"other"', '""', '"{digits}x"', '"999999999999999999"', '"ü"'])
 def test_a_write_is_refused_when_if_match_does_not_name_the_version(alice: User, operation: str, value: str) -> None:
     """Proves 412 for other, weak and foreign tags, and that nothing changes."""
     tag = _tag(alice, alice.todos[0])
