@@ -19,6 +19,11 @@ _adapter = Mangum(
 
 def handler(event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
     """Answer one event of API Gateway (HTTP API or REST API) or of a function URL."""
+    request = event["requestContext"]
+    if "http" in request:
+        # Payload 2.0: the path begins with the stage, if that has a name, and is decoded, which Mangum does once more.
+        stage = "" if request["stage"] == "$default" else f"/{request['stage']}"
+        request["http"]["path"] = request["http"]["path"].removeprefix(stage).replace("%", "%25")
     response = _adapter(event, context)
     if response["statusCode"] in (204, 304):
         response["headers"].pop("content-type", None)  # Mangum declares a type even for a body that is not there

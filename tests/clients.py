@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from fastapi import FastAPI
 from mangum import Mangum
@@ -36,6 +36,23 @@ class Answer:
         request_id = self.headers["x-request-id"]
         headers = {name: value for name, value in self.headers.items() if name != "x-request-id"}
         return self.status, headers, self.body.replace(request_id.encode(), b"ID")
+
+
+class Repeated(str):
+    """A header field sent several times. As one text it is its values joined by a comma, as in payload format 2.0."""
+
+    def __new__(cls, *values: str) -> "Repeated":
+        """The field with these values."""
+        self = super().__new__(cls, ",".join(values))
+        self.values = values
+        return self
+
+    values: tuple[str, ...]
+
+
+def lines_of(value: str) -> list[str]:
+    """The values that a header field is sent with, line by line."""
+    return list(value.values) if isinstance(value, Repeated) else [value]
 
 
 Raw = Callable[[str, str, dict[str, str], bytes | None], Answer]
@@ -95,13 +112,19 @@ def http_api_event(
     *,
     base64: bool = False,
     authorizer: Mapping[str, Any] | None = None,
+    stage: str = "$default",
+    domain: str = "abcdefghij.execute-api.eu-central-1.amazonaws.com",
 ) -> dict[str, Any]:
     """An event of an HTTP API, payload format 2.0.
+
+    A stage that has a name is part of the path; the key of a custom domain's API mapping is not.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     raw_path, _, query = path.partition("?")
-    raw_path = unquote(raw_path)  # API Gateway decodes the path, and not the query string
+    raw_path = ("" if stage == "$default" else f"/{stage}") + _as_http_apis_hand_it_on(raw_path)
+    fields = {name.lower(): str(value) for name, value in headers.items()}
+    cookies = fields.pop("cookie", "").split("; ")
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
@@ -109,19 +132,19 @@ def http_api_event(
         "rawQueryString": query,
         "headers": {
             "accept": "*/*",
-            "host": "abcdefghij.execute-api.eu-central-1.amazonaws.com",
+            "host": domain,
             "user-agent": "curl/8.5.0",
             "x-amzn-trace-id": "Root=1-67400000-0123456789abcdef01234567",
             "x-forwarded-for": "203.0.113.7",
             "x-forwarded-port": "443",
             "x-forwarded-proto": "https",
-            **{name.lower(): value for name, value in headers.items()},
+            **fields,
         },
         "requestContext": {
             "accountId": "123456789012",
             "apiId": "abcdefghij",
-            "domainName": "abcdefghij.execute-api.eu-central-1.amazonaws.com",
-            "domainPrefix": "abcdefghij",
+            "domainName": domain,
+            "domainPrefix": domain.partition(".")[0],
             "http": {
                 "method": method,
                 "path": raw_path,
@@ -131,12 +154,18 @@ def http_api_event(
             },
             "requestId": REQUEST_ID,
             "routeKey": "$default",
-            "stage": "$default",
+            "stage": stage,
             "time": "20/Nov/2026:09:30:00 +0000",
             "timeEpoch": 1795167000000,
         },
         "isBase64Encoded": False,
     }
+    if any(cookies):
+        event["cookies"] = cookies
+    if query:
+        event["queryStringParameters"] = {name: ",".join(values) for name, values in _parameters(query).items()}
+    if stage != "$default":
+        event["stageVariables"] = {"stageVariable1": "value1"}
     if authorizer is not None:
         event["requestContext"]["authorizer"] = authorizer
     if body is not None:
@@ -144,45 +173,63 @@ def http_api_event(
     return event
 
 
+def _as_http_apis_hand_it_on(path: str) -> str:
+    """A path as it arrives from an HTTP API: decoded, cut at what is a question mark then, and decoded again.
+
+    AWS documents none of it. These are what was seen in July 2026 by those who sent each kind of path to a real one:
+    https://github.com/hotsock/voker/blob/main/vokerhttp/testdata/ingress-paths.json
+    """
+    return unquote(unquote(path).partition("?")[0])
+
+
+def _parameters(query: str) -> dict[str, list[str]]:
+    """Decoded query parameters, each with all of its values."""
+    return parse_qs(query, keep_blank_values=True)
+
+
 def function_url_event(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, Any]:
-    """An event of a function URL, which has the form of an HTTP API's.
+    """An event of a function URL: as an HTTP API's, but `rawPath` is as it was sent, and only the other one decoded.
 
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
-    event = http_api_event(method, path, headers, body)
     domain = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-central-1.on.aws"
-    event["headers"]["host"] = domain
-    event["requestContext"] |= {"accountId": "anonymous", "apiId": domain.split(".")[0], "domainName": domain}
+    event = http_api_event(method, path, headers, body, domain=domain)
+    event["rawPath"] = path.partition("?")[0]
+    event["requestContext"] |= {"accountId": "anonymous", "apiId": domain.partition(".")[0]}
+    event["requestContext"]["http"]["path"] = unquote(event["rawPath"])
     return event
 
 
-def rest_api_event(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, Any]:
-    """An event of a REST API, payload format 1.0, on the stage `dev`.
+def rest_api_event(
+    method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, mapping: str = ""
+) -> dict[str, Any]:
+    """An event of a REST API, payload format 1.0, on the stage `dev` or below the base path of a custom domain.
+
+    The path is as it was sent, less the stage; the base path stays in it.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
     raw_path, _, query = path.partition("?")
-    pairs = [pair.partition("=")[::2] for pair in query.split("&") if pair]
     fields = {"Host": "abcdefghij.execute-api.eu-central-1.amazonaws.com", "X-Forwarded-Proto": "https", **headers}
+    parameters = _parameters(query)
     event: dict[str, Any] = {
         "resource": "/{proxy+}",
-        "path": raw_path,
+        "path": f"{mapping}{raw_path}",
         "httpMethod": method,
-        "headers": fields,
-        "multiValueHeaders": {name: [value] for name, value in fields.items()},
-        "queryStringParameters": {name: unquote(value) for name, value in pairs} or None,
-        "multiValueQueryStringParameters": {
-            name: [unquote(value) for other, value in pairs if other == name] for name, _ in pairs
-        }
-        or None,
-        "pathParameters": {"proxy": raw_path.lstrip("/")},
-        "stageVariables": None,
+        "headers": {name: lines_of(value)[-1] for name, value in fields.items()},
+        "multiValueHeaders": {name: lines_of(value) for name, value in fields.items()},
+        "queryStringParameters": {name: values[-1] for name, values in parameters.items()} or None,
+        "multiValueQueryStringParameters": parameters or None,
+        "pathParameters": {"proxy": raw_path.strip("/")},
+        "stageVariables": {"stageVariable1": "value1"},
         "requestContext": {
             "accountId": "123456789012",
             "apiId": "abcdefghij",
+            "authorizer": {"principalId": "somebody", "integrationLatency": 5},
+            "domainName": "abcdefghij.execute-api.eu-central-1.amazonaws.com",
             "httpMethod": method,
             "identity": {"sourceIp": "203.0.113.7", "userAgent": "curl/8.5.0"},
-            "path": f"/dev{raw_path}",
+            "path": f"{mapping or '/dev'}{raw_path}",
             "protocol": "HTTP/1.1",
             "requestId": REQUEST_ID,
             "resourcePath": "/{proxy+}",
@@ -206,17 +253,22 @@ def _event_body(body: bytes, *, base64: bool = False) -> dict[str, Any]:
     return {"body": text, "isBase64Encoded": False}
 
 
-def invoke(event: dict[str, Any]) -> Answer:
-    """Hand an event to the Lambda handler, as the runtime does."""
+def handle(event: dict[str, Any]) -> dict[str, Any]:
+    """What the Lambda handler returns for an event, both through JSON and back, as they travel."""
     from handler import handler  # it reads the environment, which the tests have to set first
 
-    # Through JSON and back, as the event and the response travel.
-    response = json.loads(json.dumps(handler(json.loads(json.dumps(event)), cast(LambdaContext, Context()))))
+    response: dict[str, Any] = json.loads(
+        json.dumps(handler(json.loads(json.dumps(event)), cast(LambdaContext, Context())))
+    )
+    return response
+
+
+def invoke(event: dict[str, Any]) -> Answer:
+    """Hand an event to the Lambda handler, as the runtime does."""
+    response = handle(event)
     assert not response["isBase64Encoded"]
-    headers = response["headers"] | {
-        name: ",".join(values) for name, values in response.get("multiValueHeaders", {}).items()
-    }
-    return Answer(response["statusCode"], headers, response["body"].encode())
+    assert not response.get("multiValueHeaders")
+    return Answer(response["statusCode"], response["headers"], response["body"].encode())
 
 
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Answer:
@@ -242,7 +294,8 @@ def through_http(port: int) -> Raw:
         try:
             connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
             for name, value in headers.items():
-                connection.putheader(name, value.encode())
+                for line in lines_of(value):
+                    connection.putheader(name, line.encode())
             connection.endheaders(body)
             response = connection.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}
