@@ -1,6 +1,7 @@
 """The world of the tests: one PostgreSQL, one migrated database, two ways in, and two users who both own rows."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ _MISSING = pytest.StashKey[list[str]]()
 SYSTEM_POSTGRES = min(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 """Where the programs of Debian's own PostgreSQL are, if it is installed: an older one than the wheel's."""
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+"""A browser, if one is installed."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--soak` and `--pgbouncer`."""
@@ -41,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
         missing.append("PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer")
     if not config.getoption("--pgbouncer") and not SYSTEM_POSTGRES:
         missing.append("The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql")
+    if not config.getoption("--pgbouncer") and not CHROMIUM:
+        missing.append("The system has no Chromium, so no test runs in a browser: apt-get install chromium")
     if missing and os.environ.get("CI"):
         pytest.exit(missing[0], returncode=1)
     if missing and config.getoption("--pgbouncer"):
@@ -61,6 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def chosen(item: pytest.Item) -> bool:
         needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
         if item.get_closest_marker("system_postgres") and not SYSTEM_POSTGRES:
+            return False
+        if item.get_closest_marker("browser") and not CHROMIUM:
             return False
         if not config.getoption("--pgbouncer"):
             return not needs_pgbouncer
