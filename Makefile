@@ -22,6 +22,9 @@ check: $(ready) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+openapi: $(ready) ## Write docs/openapi.json anew
+	@$(BIN)/python -m dev.openapi > docs/openapi.json
+
 migrate: $(ready) ## Migrate the database that NEON_DATABASE_URL names
 	@$(BIN)/python -m migrations
 
@@ -32,4 +35,4 @@ $(ready): requirements.txt requirements-dev.txt dev/check_machine.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test soak check migrate
+.PHONY: help run test soak check openapi migrate

@@ -13,7 +13,18 @@ import pytest
 from tests.conftest import ROOT, User
 from todo_api import models
 
-FLOORS = ["settings", "models", "database", "credentials", "identity", "repository", "problems", "routes", "app"]
+FLOORS = [
+    "settings",
+    "models",
+    "database",
+    "credentials",
+    "identity",
+    "repository",
+    "problems",
+    "openapi",
+    "routes",
+    "app",
+]
 """A module may import those before it."""
 
 BELOW_THE_WIRING = FLOORS[: FLOORS.index("problems")]

@@ -4,18 +4,20 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from functools import cache
 from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from todo_api import problems, routes
+from todo_api import openapi, problems, routes
 from todo_api.credentials import connection_uri
 from todo_api.database import Database
 from todo_api.repository import PREAMBLE
@@ -36,6 +38,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Todo API",
         version="1",
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        # The last of two equal keys counts. Relative, so that /docs finds it behind a stage and a mapping too.
+        swagger_ui_parameters={"url": "openapi.json", "persistAuthorization": True},
+        generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[
             Middleware(RequestMiddleware),
@@ -64,7 +70,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = Database(lambda: connection_uri(settings), PREAMBLE)
     app.include_router(routes.router)
     app.include_router(routes.probes)
+    app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The name of the function in camel case: `createTodo`."""
+    first, *others = route.name.split("_")
+    return first + "".join(map(str.title, others))
 
 
 class RequestMiddleware:

@@ -111,6 +111,13 @@ _WHITE_SPACE = (
 _NOT_IN_A_LINE = re.compile("[\x00-\x1f\ud800-\udfff]")
 _NOT_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
+# The same rules as regular expressions that every language reads, for the OpenAPI document. What is trimmed or
+# rewritten before it is counted has no `maxLength` there: that would count what was sent.
+_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_INK = rf"[^\x00-\x1f{_SPACE}]"
+TITLE_PATTERN = rf"^[{_SPACE}]*{_INK}([^\x00-\x1f]{{0,{TITLE_MAX - 2}}}{_INK})?[{_SPACE}]*$"
+DESCRIPTION_PATTERN = rf"^(\r\n|[^\x00-\x08\x0b-\x1f]){{0,{DESCRIPTION_MAX}}}$"
+
 
 def _title(value: str) -> str:
     title = value.strip(_WHITE_SPACE)
@@ -173,17 +180,75 @@ def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _documented(json_type: str | list[str], description: str, example: Any, **limits: Any) -> WithJsonSchema:
+    """How a type stands in the OpenAPI document: what it means and takes, with one example."""
+    return WithJsonSchema({"type": json_type, "description": description, **limits, "examples": [example]})
+
+
+_STRING_OR_NULL = ["string", "null"]
+
 Title = Annotated[
-    str, AfterValidator(_title), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": TITLE_MAX})
+    str,
+    AfterValidator(_title),
+    _documented(
+        "string",
+        f"1 to {TITLE_MAX} characters (Unicode code points) after white space at both ends is trimmed. "
+        "No control characters (U+0000 to U+001F).",
+        "Buy milk",
+        minLength=1,
+        pattern=TITLE_PATTERN,
+    ),
 ]
 Description = Annotated[
-    str, AfterValidator(_description), WithJsonSchema({"type": "string", "maxLength": DESCRIPTION_MAX})
+    Annotated[str, AfterValidator(_description)] | None,
+    _documented(
+        _STRING_OR_NULL,
+        f"At most {DESCRIPTION_MAX:,} characters (Unicode code points), where CRLF counts, and is stored, as LF. No "
+        "control characters but tab and newline. Null means none, an empty string deliberately empty.",
+        "Two of them",
+        pattern=DESCRIPTION_PATTERN,
+    ),
 ]
-TodoId = Annotated[UUID, BeforeValidator(_canonical_uuid)]
-Timestamp = Annotated[
+IsCompleted = Annotated[StrictBool, _documented("boolean", "Whether the todo is done.", example=True)]
+Id = Annotated[
+    UUID,
+    _documented("string", "The todo's id, made by the server.", "0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10", format="uuid"),
+]
+TodoId = Annotated[Id, BeforeValidator(_canonical_uuid)]
+UserId = Annotated[
+    str,
+    _documented(
+        "string", "Whose todo it is: the caller.", "alice", minLength=1, maxLength=USER_ID_MAX, pattern="^[!-~]+$"
+    ),
+]
+StoredTitle = Annotated[
+    str,
+    _documented(
+        "string", "As sent, but trimmed.", "Buy milk", minLength=1, maxLength=TITLE_MAX, pattern=r"^[^\x00-\x1f]+$"
+    ),
+]
+StoredDescription = Annotated[
+    str | None,
+    _documented(
+        _STRING_OR_NULL,
+        "As sent, but with LF for CRLF. Null means none.",
+        "Two of them",
+        maxLength=DESCRIPTION_MAX,
+        pattern=r"^[^\x00-\x08\x0b-\x1f]*$",
+    ),
+]
+_TIME = {
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+    "example": "2026-11-20T09:30:00.123456Z",
+}
+CreatedAt = Annotated[
+    datetime, PlainSerializer(_rfc3339), _documented("string", "When it was created (RFC 3339, UTC).", **_TIME)
+]
+UpdatedAt = Annotated[
     datetime,
     PlainSerializer(_rfc3339),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-20T09:30:00.123456Z"]}),
+    _documented("string", "When it last changed: as created at first, and later with every change.", **_TIME),
 ]
 
 
@@ -196,8 +261,8 @@ class TodoWrite(SQLModel):
     model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
 
     title: Title
-    description: Description | None = None
-    is_completed: StrictBool = False
+    description: Description = None
+    is_completed: IsCompleted = False
 
     def digest(self) -> bytes:
         """SHA-256 of what is asked for: equal for equal wishes, also where one spells out a default."""
@@ -205,16 +270,15 @@ class TodoWrite(SQLModel):
 
 
 class TodoUpdate(SQLModel):
-    """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description.
-
-    The defaults only mark a field as absent; `model_fields_set` tells which were sent.
-    """
+    """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description."""
 
     model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
 
+    # The defaults only mark a field as absent; `model_fields_set` tells which were sent.
+
     title: Title = Field(default_factory=str)
-    description: Description | None = Field(default_factory=str)
-    is_completed: StrictBool = Field(default_factory=bool)
+    description: Description = Field(default_factory=str)
+    is_completed: IsCompleted = Field(default_factory=bool)
 
 
 # --- responses --------------------------------------------------------------------------------------------------------
@@ -223,24 +287,30 @@ class TodoUpdate(SQLModel):
 class TodoPublic(SQLModel):
     """A todo as its owner sees it."""
 
-    id: UUID
-    user_id: str
-    title: str
-    description: str | None
-    is_completed: bool
-    created_at: Timestamp
-    updated_at: Timestamp
+    id: Id
+    user_id: UserId
+    title: StoredTitle
+    description: StoredDescription
+    is_completed: IsCompleted
+    created_at: CreatedAt
+    updated_at: UpdatedAt
 
     def etag(self) -> str:
         """The strong entity tag of this state (RFC 9110, section 8.8.3): `updated_at` is never the same again."""
         return f'"{_microseconds(self.updated_at)}"'
 
 
+CURSOR_PATTERN = "^[A-Za-z0-9_-]{35}$"
+_SOME_CURSOR = "AQEABmCx41rYQAsrXqBqP0wemlU8H2t9LxA"
+
+
 class TodoPage(SQLModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
 
-    items: list[TodoPublic]
-    next_cursor: str | None
+    items: Annotated[list[TodoPublic], Field(max_length=PAGE_MAX, description="The todos of this page.")]
+    next_cursor: Annotated[
+        str | None, _documented(_STRING_OR_NULL, "The cursor of the next page.", _SOME_CURSOR, pattern=CURSOR_PATTERN)
+    ]
 
 
 # --- the list's parameters --------------------------------------------------------------------------------------------
@@ -296,9 +366,24 @@ class TodoQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    limit: Annotated[int, BeforeValidator(_query_int), Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
-    is_completed: Annotated[bool, BeforeValidator(_query_bool)] | None = None
-    cursor: Annotated[Cursor, BeforeValidator(_query_cursor), WithJsonSchema({"type": "string"})] | None = None
+    limit: Annotated[
+        int,
+        Field(ge=1, le=PAGE_MAX, description="How many todos a page has at most.", schema_extra={"examples": [20]}),
+        BeforeValidator(_query_int),
+    ] = PAGE_DEFAULT
+    is_completed: Annotated[
+        Annotated[bool, BeforeValidator(_query_bool)] | None,
+        _documented("boolean", "Only todos that are done, or only those that are not.", example=False),
+    ] = None
+    cursor: Annotated[
+        Annotated[Cursor, BeforeValidator(_query_cursor)] | None,
+        _documented(
+            "string",
+            "A `next_cursor` of an earlier page with the same `is_completed`, unchanged.",
+            _SOME_CURSOR,
+            pattern=CURSOR_PATTERN,
+        ),
+    ] = None
 
     @field_validator("cursor")
     @classmethod
@@ -313,6 +398,10 @@ class TodoQuery(BaseModel):
 # RFC 9110, section 8.8.3; an octet above 127 arrives as the character of the same number.
 _ENTITY_TAG = re.compile('(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _IDEMPOTENCY_KEY = re.compile(rf"[\x21-\x7e]{{1,{IDEMPOTENCY_KEY_MAX}}}")
+
+# What `EntityTags.parse` takes, as a regular expression that every language reads: elements of a list may be empty.
+_TAG = r'[ \t]*(W/)?"[!#-~\x80-\xff]*"[ \t]*'
+ENTITY_TAGS_PATTERN = rf"^([ \t]*\*[ \t]*|([ \t]*,)*{_TAG}(,({_TAG}|[ \t]*))*)$"
 
 
 @dataclass(frozen=True)
@@ -363,16 +452,33 @@ def _entity_tags(value: Any, *, weak: bool) -> EntityTags:
         raise PydanticCustomError("entity_tags", 'Must be * or entity tags, as in "abc", "def"') from None
 
 
+_SOME_TAG = '"1795167000123456"'
+
+
 class Preconditions(BaseModel):
     """The request headers that say which version of a todo a request is meant for (RFC 9110, section 13.1)."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     if_match: Annotated[
-        EntityTags | None, BeforeValidator(partial(_entity_tags, weak=False)), WithJsonSchema({"type": "string"})
+        Annotated[EntityTags, BeforeValidator(partial(_entity_tags, weak=False))] | None,
+        _documented(
+            "string",
+            "Go on only if the todo is in one of these versions, else 412: the `ETag` of an earlier answer, or `*` for "
+            "any. Weak tags match nothing.",
+            _SOME_TAG,
+            pattern=ENTITY_TAGS_PATTERN,
+        ),
     ] = Field(None, alias="If-Match")
     if_none_match: Annotated[
-        EntityTags | None, BeforeValidator(partial(_entity_tags, weak=True)), WithJsonSchema({"type": "string"})
+        Annotated[EntityTags, BeforeValidator(partial(_entity_tags, weak=True))] | None,
+        _documented(
+            "string",
+            "Go on only if the todo is in none of these versions: else 304 on retrieve, 412 on the others. Weak tags "
+            "match too.",
+            _SOME_TAG,
+            pattern=ENTITY_TAGS_PATTERN,
+        ),
     ] = Field(None, alias="If-None-Match")
 
     def wants(self, version: datetime) -> bool:
@@ -390,4 +496,14 @@ def _idempotency_key(value: str) -> str:
     return value
 
 
-IdempotencyKey = Annotated[str, AfterValidator(_idempotency_key)]
+IdempotencyKey = Annotated[
+    Annotated[str, AfterValidator(_idempotency_key)] | None,
+    _documented(
+        "string",
+        "Makes it safe to send the create again: the first with this key makes the todo, later ones answer with it.",
+        "4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90",
+        minLength=1,
+        maxLength=IDEMPOTENCY_KEY_MAX,
+        pattern="^[!-~]+$",
+    ),
+]
