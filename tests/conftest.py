@@ -27,9 +27,23 @@ _numbers = count(1)
 _MISSING = pytest.StashKey[list[str]]()
 SYSTEM_POSTGRES = min(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 """Where the programs of Debian's own PostgreSQL are, if it is installed: an older one than the wheel's."""
+NODE_TOOLS = ROOT / "node_modules/.bin"
+"""Where the programs of package.json are, once `make` has installed them."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """A browser, if one is installed."""
+TOOLS: dict[str, tuple[object, str]] = {
+    "system_postgres": (
+        SYSTEM_POSTGRES,
+        "The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql",
+    ),
+    "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
+    "node": (
+        NODE_TOOLS.is_dir(),
+        "What package.json names is not installed, so no test uses it: apt-get install npm, and make test again",
+    ),
+}
+"""What some tests need of the machine, by their marker: whether it is there, and what to say where it is not."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,13 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what is not on this machine. In CI, where nobody would read it, that is a failure."""
-    missing = []
-    if config.getoption("--pgbouncer") and BINARY is None:
-        missing.append("PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer")
-    if not config.getoption("--pgbouncer") and not SYSTEM_POSTGRES:
-        missing.append("The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql")
-    if not config.getoption("--pgbouncer") and not CHROMIUM:
-        missing.append("The system has no Chromium, so no test runs in a browser: apt-get install chromium")
+    if config.getoption("--pgbouncer"):
+        is_there: dict[str, object] = {
+            "PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer": BINARY
+        }
+    else:
+        is_there = {sentence: tool for tool, sentence in TOOLS.values()}
+    missing = [sentence for sentence, tool in is_there.items() if not tool]
     if missing and os.environ.get("CI"):
         pytest.exit(missing[0], returncode=1)
     if missing and config.getoption("--pgbouncer"):
@@ -66,9 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def chosen(item: pytest.Item) -> bool:
         needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
-        if item.get_closest_marker("system_postgres") and not SYSTEM_POSTGRES:
-            return False
-        if item.get_closest_marker("browser") and not CHROMIUM:
+        if any(item.get_closest_marker(marker) and not tool for marker, (tool, _) in TOOLS.items()):
             return False
         if not config.getoption("--pgbouncer"):
             return not needs_pgbouncer

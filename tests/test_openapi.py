@@ -1,0 +1,400 @@
+"""The OpenAPI document says what the API does, no more and no less."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode, urljoin
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev.openapi import text
+from tests.clients import Answer, Api, http_api_event, invoke, rest_api_event
+from tests.conftest import ROOT
+from tests.test_problems import app_on
+from tests.test_readme import CHANGING
+from todo_api import models
+from todo_api.app import create_app
+from todo_api.database import Database, DatabaseUnavailable
+from todo_api.repository import NotReady
+from todo_api.settings import Settings
+
+PATH = ROOT / "docs/openapi.json"
+DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
+OF_HTTP = {"content-type", "content-length", "vary"}
+"""Header fields that are HTTP's own, and CORS's."""
+
+Operation = tuple[str, str, dict[str, Any]]
+OPERATIONS: dict[str, Operation] = {
+    operation["operationId"]: (method.upper(), path, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """What a reference refers to; anything else is itself."""
+    if "$ref" in node:
+        for step in node["$ref"].split("/"):
+            node = DOCUMENT if step == "#" else node[step]
+    return node
+
+
+def as_documented(operation_id: str, answer: Answer) -> dict[str, Any]:
+    """Check an answer's status, type and headers against the document; the response that describes it."""
+    responses = OPERATIONS[operation_id][2]["responses"]
+    assert str(answer.status) in responses, (operation_id, answer)
+    response = resolved(responses[str(answer.status)])
+    headers = {name.lower(): resolved(header) for name, header in response["headers"].items()}
+    assert set(answer.headers) - OF_HTTP <= set(headers)
+    assert {name for name, header in headers.items() if header["required"]} <= set(answer.headers)
+    for name in set(headers) & set(answer.headers):
+        schema, value = headers[name]["schema"], answer.headers[name]
+        assert value in schema.get("enum", [schema.get("const", value)])
+        assert re.search(schema.get("pattern", ""), value)
+        assert schema.get("type") != "integer" or schema["minimum"] <= int(value) <= schema["maximum"]
+    assert list(response.get("content", {})) == ([answer.headers["content-type"]] if answer.body else [])
+    return response
+
+
+def request_for(operation_id: str, todo_id: str) -> dict[str, Any]:
+    """The request of an operation's example, for a todo."""
+    method, path, operation = OPERATIONS[operation_id]
+    request: dict[str, Any] = {"method": method, "path": path.replace("{id}", todo_id), "user": "alice"}
+    if "requestBody" in operation:
+        request["json"] = operation["requestBody"]["content"]["application/json"]["example"]
+    return request
+
+
+@pytest.fixture
+def todo_id(lambda_api: Api) -> str:
+    """The id of the only todo of the examples' user, made by the example of create."""
+    return fresh_todo(lambda_api)
+
+
+def fresh_todo(call: Api) -> str:
+    """Make the examples' user start again with one todo, and return its id."""
+    for item in call("GET", "/v1/todos?limit=100", user="alice").json()["items"]:
+        call("DELETE", f"/v1/todos/{item['id']}", user="alice")
+    created: str = call(**request_for("createTodo", "")).json()["id"]
+    return created
+
+
+def but_for_what_changes(value: Any) -> Any:
+    """A JSON object with a placeholder for each id and time."""
+    return json.loads(CHANGING.sub("*", json.dumps(value | {"request_id": "*"} if "request_id" in value else value)))
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_document_is_the_code_s() -> None:
+    """Proves that `make openapi` would change nothing."""
+    assert PATH.read_text() == text(), "make openapi writes docs/openapi.json anew"
+
+
+def test_the_document_is_built_only_when_asked_for() -> None:
+    """Proves that a cold start does not pay for it, and that it is built once."""
+    app = create_app(Settings(neon_database_url="postgresql://nobody@localhost/none"))
+    assert app.openapi_schema is None
+    assert app.openapi() is app.openapi()
+
+
+def test_the_document_names_the_way_in_which_callers_are_known() -> None:
+    """Proves that behind an authorizer the document asks for a token, and is the same otherwise."""
+    settings = Settings(neon_database_url="postgresql://nobody@localhost/none", identity_source="authorizer")
+    document = create_app(settings).openapi()
+    scheme = document["components"]["securitySchemes"].pop("Caller")
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    header = json.loads(PATH.read_text())
+    assert header["components"]["securitySchemes"].pop("Caller")["name"] == "X-User-Id"
+    assert document == header
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _nodes(child)
+
+
+def test_everything_has_a_description_an_example_and_limits() -> None:
+    """Proves that no operation, parameter, header, response or field goes without them."""
+    components = DOCUMENT["components"]
+    described = [*components["parameters"].values(), *components["headers"].values(), *components["responses"].values()]
+    described += [*components["schemas"].values(), *components["securitySchemes"].values(), *DOCUMENT["tags"]]
+    described += [operation for _, _, operation in OPERATIONS.values()]
+    fields = [field for schema in components["schemas"].values() for field in schema["properties"].values()]
+    assert all(len(node["description"]) > 5 for node in [*described, *fields])
+    assert all("example" in header for header in components["headers"].values())
+    for node in _nodes(components):
+        match node.get("type"):
+            case "string" | ["string", "null"]:
+                assert {"enum", "pattern", "maxLength", "format"} & set(node), node
+            case "integer":
+                assert {"minimum", "maximum"} <= set(node), node
+            case "array":
+                assert "maxItems" in node, node
+    for schema in components["schemas"].values():
+        for field in schema["properties"].values():
+            # A problem's members have theirs in the examples of each error.
+            assert schema["title"] in ("Problem", "InvalidPart", "Status") or "examples" in field or "items" in field
+    assert all(resolved(parameter)["schema"]["examples"] for parameter in components["parameters"].values())
+    assert len({schema["title"] for schema in components["schemas"].values()}) == 7
+
+
+def test_bodies_take_no_other_fields() -> None:
+    """Proves that a request with an unknown field is wrong by the document too."""
+    schemas = DOCUMENT["components"]["schemas"]
+    assert {name for name in schemas if schemas[name].get("additionalProperties") is False} == {
+        "TodoWrite",
+        "TodoUpdate",
+    }
+
+
+@pytest.mark.node
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("spectral", "lint", "--ruleset", "tests/spectral.yaml", "--fail-severity", "hint"),
+        ("redocly", "lint", "--config", "tests/redocly.yaml", "--format", "json"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_the_linters_find_nothing(command: tuple[str, ...]) -> None:
+    """Proves it for Spectral's `oas` and Redocly's `recommended` rules, warnings included."""
+    silent = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    run = [str(ROOT / "node_modules/.bin" / command[0]), *command[1:], str(PATH)]
+    outcome = subprocess.run(run, cwd=ROOT, env=os.environ | silent, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    if command[0] == "redocly":
+        assert json.loads(outcome.stdout)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_each_example_is_what_happens(lambda_api: Api, todo_id: str, operation_id: str) -> None:
+    """Proves that each request's example, in each of its types, is answered by the example of the response."""
+    operation = OPERATIONS[operation_id][2]
+    for media_type in operation.get("requestBody", {}).get("content", {"": None}):
+        request = request_for(operation_id, todo_id)
+        answer = lambda_api(**request, headers={"Content-Type": media_type} if media_type else None)
+        response = as_documented(operation_id, answer)
+        assert 200 <= answer.status < 300
+        if not answer.body:
+            assert "content" not in response
+            continue
+        example, actual = response["content"]["application/json"]["example"], answer.json()
+        assert but_for_what_changes(actual) == but_for_what_changes(example)
+        if "created_at" in example:
+            changed = example["created_at"] != example["updated_at"]
+            assert (actual["created_at"] != actual["updated_at"]) == changed
+        todo_id = fresh_todo(lambda_api)
+
+
+def test_the_examples_tell_one_story() -> None:
+    """Proves that tags, places and times in the examples are those of one todo."""
+    todo = OPERATIONS["createTodo"][2]["responses"]["201"]["content"]["application/json"]["example"]
+    headers, parameters = DOCUMENT["components"]["headers"], DOCUMENT["components"]["parameters"]
+    public = models.TodoPublic.model_validate(todo)
+    assert headers["ETag"]["example"] == public.etag()
+    assert (
+        parameters["IfMatch"]["schema"]["examples"]
+        == parameters["IfNoneMatch"]["schema"]["examples"]
+        == [public.etag()]
+    )
+    assert headers["Location"]["example"] == f"/v1/todos/{public.id}"
+    is_completed = parameters["IsCompleted"]["schema"]["examples"][0]
+    cursor = str(models.Cursor(public.created_at, public.id, is_completed))
+    assert parameters["Cursor"]["schema"]["examples"] == [cursor]
+
+
+def test_parameters_take_their_examples(lambda_api: Api, todo_id: str) -> None:
+    """Proves it for each parameter of each operation, all of the query's at once."""
+    sent = 0
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        parameters = [resolved(parameter) for parameter in operation.get("parameters", [])]
+        examples = {(node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters}
+        query = {name: json.dumps(value).strip('"') for (part, name), value in examples.items() if part == "query"}
+        for headers in [{}, *({name: value} for (part, name), value in examples.items() if part == "header")]:
+            request = request_for(operation_id, todo_id)
+            answer = lambda_api(**request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=headers)
+            as_documented(operation_id, answer)
+            # The example's version is none of this todo's; Idempotency-Key makes one more.
+            assert answer.status == 412 if "If-Match" in headers else answer.status < 300
+            todo_id = fresh_todo(lambda_api)
+            sent += len(query) + len(headers)
+    assert sent == 3 + 1 + 5 * 2
+    (example,) = DOCUMENT["components"]["parameters"]["Id"]["schema"]["examples"]
+    assert lambda_api("GET", f"/v1/todos/{example}", user="alice").status == 404
+
+
+# --- statuses ---------------------------------------------------------------------------------------------------------
+
+PROVOCATIONS: dict[int, dict[str, Any]] = {
+    304: {"headers": {"If-None-Match": "*"}},
+    400: {"body": '{"title"'},
+    401: {"user": None},
+    404: {"path": str(uuid4())},
+    412: {"headers": {"If-Match": '"1"'}},
+    413: {"body": " " * 65_537},
+    415: {"headers": {"Content-Type": "text/plain"}},
+    422: {"path": "?verbose=1"},
+}
+"""What makes a request's example one that is answered so. 500 and 503 are provoked on our side."""
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Makes every session of the database raise."""
+
+    def break_with(error: Exception) -> None:
+        def session(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(Database, "session", session)
+
+    return break_with
+
+
+def test_each_status_occurs_where_it_is_listed_and_nowhere_else(lambda_api: Api) -> None:
+    """Proves it for each operation and each status that a request can bring about, with the errors' examples."""
+    pairs = 0
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        for status, change in PROVOCATIONS.items():
+            todo_id = fresh_todo(lambda_api)
+            request = request_for(operation_id, todo_id) | change
+            if "body" in change:
+                request.pop("json", None)
+            if status == 404:
+                request["path"] = request_for(operation_id, str(change["path"]))["path"]
+            if status == 422:
+                request["path"] = request_for(operation_id, todo_id)["path"] + str(change["path"])
+            answer = lambda_api(**request)
+            response = as_documented(operation_id, answer)
+            if operation_id != "retrieveTodo" and status == 304 and answer.status == 412:
+                continue  # RFC 9110, section 13.1.2: 304 is for reading
+            assert (answer.status == status) == (str(status) in operation["responses"]), (operation_id, answer)
+            if answer.status >= 400:
+                assert but_for_what_changes(answer.json()) in _examples(response).values()
+            pairs += 1
+    assert pairs == len(OPERATIONS) * len(PROVOCATIONS) - 4
+
+
+def _examples(response: dict[str, Any]) -> dict[str, Any]:
+    """The examples of an error by their names."""
+    examples = response["content"]["application/problem+json"]["examples"]
+    return {name: but_for_what_changes(example["value"]) for name, example in examples.items()}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name"),
+    [
+        (RuntimeError(), 500, "a-bug"),
+        (DatabaseUnavailable(may_have_run=True, phase="execute", reason="for this test"), 503, "outcome-unknown"),
+        (NotReady("for this test"), 503, "ready-not-ready"),
+    ],
+)
+def test_each_operation_that_needs_the_database_lists_its_failures(
+    lambda_api: Api, broken: Callable[[Exception], None], error: Exception, status: int, name: str
+) -> None:
+    """Proves that they list 500 and 503 as they answer them, and that the others do not."""
+    broken(error)
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        answer = lambda_api(**request_for(operation_id, str(uuid4())))
+        response = as_documented(operation_id, answer)
+        assert (answer.status == status) == (str(status) in operation["responses"])
+        if answer.status == status:
+            assert but_for_what_changes(answer.json()) == _examples(response)[name]
+
+
+def test_the_other_errors_have_true_examples(lambda_api: Api, todo_id: str) -> None:
+    """Proves the examples that not every operation with the status can show."""
+    key = {"Idempotency-Key": str(uuid4())}
+    lambda_api("POST", "/v1/todos", user="alice", json={"title": "one"}, headers=key)
+    one = f"/v1/todos/{todo_id}"
+    text_plain = {"Content-Type": "text/plain"}
+    for operation_id, name, answer in [
+        ("replaceTodo", "a-blank-title", lambda_api("PUT", one, user="alice", json={"title": " "})),
+        (
+            "createTodo",
+            "create-a-key-used-for-another-todo",
+            lambda_api("POST", "/v1/todos", user="alice", json={"title": "another"}, headers=key),
+        ),
+        ("replaceTodo", "create-and-replace", lambda_api("PUT", one, user="alice", body="x", headers=text_plain)),
+        ("updateTodo", "update", lambda_api("PATCH", one, user="alice", body="x", headers=text_plain)),
+    ]:
+        assert but_for_what_changes(answer.json()) == _examples(as_documented(operation_id, answer))[name]
+    with app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3) as call:
+        answer = call("GET", "/v1/todos", user="alice")
+        assert but_for_what_changes(answer.json()) == _examples(as_documented("listTodos", answer))["without-effect"]
+
+
+# --- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def _takes(check: Callable[[str], object], value: str) -> bool:
+    try:
+        check(value)
+    except ValueError:
+        return False
+    return True
+
+
+_CHARACTERS = st.sampled_from(
+    "\t\n\v\f\r \x1c\x00\x7f\x85\xa0\u1680\u180e\u2003\u200b\u2028\u202f\u205f\u3000\ufeffaß😀"
+)
+_SHORT = st.text(_CHARACTERS, max_size=4)
+
+
+@given(_SHORT, st.integers(250, 258) | st.just(0), _SHORT)
+def test_the_pattern_of_a_title_is_what_is_taken(before: str, length: int, after: str) -> None:
+    """Proves that the document refuses and takes what the API does, white space at the ends and all."""
+    value = before + "x" * length + after
+    taken = _takes(lambda sent: models.TodoWrite(title=sent), value)
+    assert bool(re.fullmatch(models.TITLE_PATTERN, value)) == taken
+
+
+@given(_SHORT, st.integers(1_996, 2_003) | st.just(0), _SHORT, st.booleans())
+def test_the_pattern_of_a_description_is_what_is_taken(before: str, length: int, after: str, crlf: bool) -> None:  # noqa: FBT001 drawn
+    """Proves that the document refuses and takes what the API does, CRLF counted once."""
+    value = before + ("\r\n" if crlf else "x") * length + after
+    taken = _takes(lambda sent: models.TodoWrite(title="x", description=sent), value)
+    assert bool(re.fullmatch(models.DESCRIPTION_PATTERN, value)) == taken
+
+
+_ELEMENTS = st.lists(st.sampled_from(['"a"', 'W/"b"', "*", ",", " ", "\t", '"']), max_size=8).map("".join)
+
+
+@given(st.text(st.sampled_from('*,"W/ \ta\x80\x7f\xff'), max_size=12) | _ELEMENTS)
+def test_the_pattern_of_preconditions_is_what_is_taken(value: str) -> None:
+    """Proves that the document refuses and takes what the API does."""
+    taken = _takes(lambda sent: models.EntityTags.parse(sent, weak=True), value)
+    assert bool(re.fullmatch(models.ENTITY_TAGS_PATTERN, value)) == taken
+
+
+# --- /docs ------------------------------------------------------------------------------------------------------------
+
+
+def test_docs_find_the_document_wherever_the_api_is(lambda_api: Api, local_api: Api) -> None:
+    """Proves that /docs and its document work at the root, behind a stage and below a mapping, and agree."""
+    rest = invoke(rest_api_event("GET", "/docs", {}, None))
+    for page in (lambda_api("GET", "/docs"), local_api("GET", "/docs"), rest):
+        assert page.status == 200
+        html = page.body.decode()
+        (*_, url) = re.findall(r"""["']?\burl["']?: ["']([^"']*)["']""", html)
+        for base in ("http://127.0.0.1:8000/", "https://api.example/dev/", "https://api.example/a/b/"):
+            document = urljoin(f"{base}docs", url)
+            assert document == f"{base}openapi.json"
+            assert urljoin(document, DOCUMENT["servers"][0]["url"]) == base
+    for answer in (lambda_api("GET", "/openapi.json"), local_api("GET", "/openapi.json")):
+        assert answer.json() == DOCUMENT
+    assert invoke(rest_api_event("GET", "/openapi.json", {}, None)).json() == DOCUMENT
+    assert invoke(http_api_event("GET", "/docs/oauth2-redirect", {}, None)).status == 404
