@@ -100,12 +100,12 @@ def test_a_front_end_on_another_origin_works_if_it_is_configured(ports: tuple[in
             finally:
                 browser.terminate()
                 server.shutdown()
-    _lived_the_life_of_a_todo(reports[allowed])
-    _saw_errors_as_themselves(reports[allowed])
     refused = "TypeError: Failed to fetch"
     assert reports[denied] == dict.fromkeys(["create", "list", "health", "a broken service"], refused)
     items = Api(through_http(healthy))("GET", "/v1/todos", user="browser").json()["items"]
     assert [todo["title"] for todo in items] == ["Another"]  # and nothing of the intruder's
+    _lived_the_life_of_a_todo(reports[allowed])
+    _saw_errors_as_themselves(reports[allowed])
 
 
 def _problem(seen: Any) -> tuple[int, str]:

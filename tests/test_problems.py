@@ -180,6 +180,7 @@ def test_each_request_is_one_line_in_the_log_without_what_was_sent(
         ({"jwt": {"claims": {}}}, 401),
         ({"jwt": None}, 401),
         ({"lambda": {"sub": "somebody"}}, 401),
+        ({"iam": {"accountId": "1234567890", "userId": "somebody", "cognitoIdentity": None}}, 401),
         ({"principalId": "somebody"}, 401),
         (None, 401),
     ],
