@@ -2,6 +2,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 ready := .venv/ready
+tools := $(if $(shell command -v npm),node_modules/ready)
 pytest := $(BIN)/python -m pytest --numprocesses 2 --dist load
 
 help: ## Show this list
@@ -10,7 +11,7 @@ help: ## Show this list
 run: $(ready) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
 	@$(BIN)/python -m dev.serve --port $(PORT)
 
-test: $(ready) ## Run every test, then those of the API again through PgBouncer
+test: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
 	@$(pytest) $(SOAK)
 	@$(pytest) $(SOAK) --pgbouncer
 
@@ -33,6 +34,12 @@ $(ready): requirements.txt requirements-dev.txt dev/check_machine.py
 	@$(PYTHON) -m venv --clear .venv
 	@echo "Installing into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# What the packages would run when installed is only telemetry.
+node_modules/ready: package-lock.json
+	@echo "Installing into node_modules ..."
+	@npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .PHONY: help run test soak check openapi migrate

@@ -1,0 +1,128 @@
+/**
+ * The life of a todo through a client generated from docs/openapi.json.
+ *
+ * The test compiles it strictly against the generated types, and runs it with the API's address as its argument.
+ */
+
+import assert from "node:assert/strict";
+
+import createClient from "openapi-fetch";
+
+import type { components, paths } from "./schema.js";
+
+type Todo = components["schemas"]["TodoPublic"];
+type Problem = components["schemas"]["Problem"];
+
+const baseUrl = process.argv[2];
+assert(baseUrl !== undefined);
+
+const api = createClient<paths>({ baseUrl, headers: { "X-User-Id": "typescript" } });
+const nobody = createClient<paths>({ baseUrl });
+
+/** The data of an answer that must be a success. */
+function success<Data>(answer: { data?: Data; error?: Problem; response: Response }, status: number): Data {
+  assert.equal(answer.response.status, status, JSON.stringify(answer.error));
+  assert(answer.data !== undefined);
+  return answer.data;
+}
+
+/** The problem of an answer that must be an error. */
+function failure(answer: { error?: Problem; response: Response }, status: number): Problem {
+  assert.equal(answer.response.status, status);
+  assert.equal(answer.response.headers.get("Content-Type"), "application/problem+json");
+  assert(answer.error !== undefined);
+  assert.equal(answer.error.status, status);
+  assert.equal(answer.error.request_id, answer.response.headers.get("X-Request-Id"));
+  return answer.error;
+}
+
+/** A header that must be there. */
+function header(answer: { response: Response }, name: string): string {
+  const value = answer.response.headers.get(name);
+  assert(value !== null, name);
+  return value;
+}
+
+// Create, once for each key.
+const key = { params: { header: { "Idempotency-Key": "typescript-1" } } };
+const created = await api.POST("/v1/todos", { ...key, body: { title: "  Buy milk ", description: "Two of them" } });
+const todo: Todo = success(created, 201);
+assert.equal(todo.title, "Buy milk");
+assert.equal(todo.is_completed, false);
+assert.equal(header(created, "Location"), `/v1/todos/${todo.id}`);
+assert.equal(created.response.headers.get("Idempotency-Replayed"), null);
+
+const replayed = await api.POST("/v1/todos", { ...key, body: { title: "Buy milk", description: "Two of them" } });
+assert.deepEqual(success(replayed, 201), todo);
+assert.equal(header(replayed, "Idempotency-Replayed"), "true");
+
+const reused = failure(await api.POST("/v1/todos", { ...key, body: { title: "Another" } }), 422);
+assert.equal(reused.type, "urn:todo-api:problem:idempotency-key-reused");
+
+// List, page by page.
+success(await api.POST("/v1/todos", { body: { title: "Done", is_completed: true } }), 201);
+const first = success(await api.GET("/v1/todos", { params: { query: { limit: 1 } } }), 200);
+assert.deepEqual(first.items.map((item) => item.title), ["Done"]);
+assert(first.next_cursor !== null);
+const last = success(await api.GET("/v1/todos", { params: { query: { limit: 1, cursor: first.next_cursor } } }), 200);
+assert.deepEqual(last, { items: [todo], next_cursor: null });
+const open = success(await api.GET("/v1/todos", { params: { query: { is_completed: false } } }), 200);
+assert.deepEqual(open.items, [todo]);
+
+// Retrieve, and only when it has changed.
+const path = { id: todo.id };
+const retrieved = await api.GET("/v1/todos/{id}", { params: { path } });
+assert.deepEqual(success(retrieved, 200), todo);
+const tag = header(retrieved, "ETag");
+assert.equal(tag, header(created, "ETag"));
+const unchanged = await api.GET("/v1/todos/{id}", { params: { path, header: { "If-None-Match": tag } } });
+assert.equal(unchanged.response.status, 304);
+assert.equal(header(unchanged, "ETag"), tag);
+
+// Change it, in the version that is known.
+const mine = { params: { path, header: { "If-Match": tag } } };
+const updated = await api.PATCH("/v1/todos/{id}", { ...mine, body: { description: null } });
+assert.equal(success(updated, 200).description, null);
+assert.notEqual(header(updated, "ETag"), tag);
+const late = failure(await api.PUT("/v1/todos/{id}", { ...mine, body: { title: "Too late" } }), 412);
+assert.equal(late.type, "urn:todo-api:problem:precondition-failed");
+const merged = await api.PATCH("/v1/todos/{id}", {
+  params: { path },
+  headers: { "Content-Type": "application/merge-patch+json" },
+  body: { title: "Buy oat milk" },
+});
+assert.equal(success(merged, 200).title, "Buy oat milk");
+const replaced = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { title: "Buy tea" } }), 200);
+assert.deepEqual([replaced.title, replaced.description, replaced.is_completed], ["Buy tea", null, false]);
+const toggled = success(await api.POST("/v1/todos/{id}/toggle", { params: { path } }), 200);
+assert.equal(toggled.is_completed, true);
+assert(toggled.updated_at > toggled.created_at);
+
+// Errors.
+const blank = failure(await api.PATCH("/v1/todos/{id}", { params: { path }, body: { title: " " } }), 422);
+assert.deepEqual(blank.errors, [{ in: "body", field: "title", detail: "Must not be blank" }]);
+const unidentified = await nobody.GET("/v1/todos");
+assert.equal(failure(unidentified, 401).type, "urn:todo-api:problem:not-identified");
+assert.equal(header(unidentified, "WWW-Authenticate"), "X-User-Id");
+
+// Delete.
+const deleted = await api.DELETE("/v1/todos/{id}", { params: { path } });
+assert.equal(deleted.response.status, 204);
+assert.equal(failure(await api.GET("/v1/todos/{id}", { params: { path } }), 404).title, "Not found");
+
+// Probes.
+assert.deepEqual(success(await nobody.GET("/health"), 200), { status: "ok" });
+assert.deepEqual(success(await nobody.GET("/ready"), 200), { status: "ready" });
+
+// What the types refuse: a line that they took would be an error of the compiler.
+// @ts-expect-error: a todo has a title
+const untitled: components["schemas"]["TodoWrite"] = {};
+// @ts-expect-error: there is no such field
+const misspelt: components["schemas"]["TodoUpdate"] = { is_done: true };
+// @ts-expect-error: is_completed is no text
+const text: components["schemas"]["TodoWrite"] = { title: "x", is_completed: "true" };
+// @ts-expect-error: a title is never null
+const cleared: components["schemas"]["TodoUpdate"] = { title: null };
+void [untitled, misspelt, text, cleared];
+
+console.log("the todo has lived");
