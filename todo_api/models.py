@@ -209,7 +209,9 @@ Description = Annotated[
         pattern=DESCRIPTION_PATTERN,
     ),
 ]
-IsCompleted = Annotated[StrictBool, _documented("boolean", "Whether the todo is done.", example=True)]
+IsCompleted = Annotated[
+    StrictBool, _documented("boolean", "Whether the todo is done: false unless a request says so.", example=True)
+]
 Id = Annotated[
     UUID,
     _documented("string", "The todo's id, made by the server.", "0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10", format="uuid"),

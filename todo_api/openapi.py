@@ -263,6 +263,7 @@ def document(app: FastAPI, identity_source: Literal["header", "authorizer"]) -> 
     for schema in components["schemas"].values():
         for field in schema["properties"].values():
             field.pop("title", None)  # only the field's name once more
+            field.pop("default", None)  # with one, openapi-typescript takes the field for required
     for path in spec["paths"].values():
         for operation in path.values():
             _complete(operation, components["parameters"])
