@@ -219,13 +219,19 @@ def start_server(port: int, environment: dict[str, str], *arguments: str) -> sub
 
 
 @pytest.fixture(scope="session")
-def local_api(environment: dict[str, str]) -> Iterator[Api]:
-    """The API through the local server, as `make run` starts it."""
+def local_port(environment: dict[str, str]) -> Iterator[int]:
+    """The port of the local server, as `make run` starts it."""
     port = free_port()
     server = start_server(port, environment)
-    yield Api(through_http(port))
+    yield port
     server.terminate()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def local_api(local_port: int) -> Api:
+    """The API through the local server."""
+    return Api(through_http(local_port))
 
 
 @pytest.fixture(params=["lambda", "local"])
