@@ -4,6 +4,8 @@ BIN := .venv/bin
 ready := .venv/ready
 tools := $(if $(shell command -v npm),node_modules/ready)
 pytest := $(BIN)/python -m pytest --numprocesses 2 --dist load
+lock = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(UPGRADE)
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +31,14 @@ openapi: $(ready) ## Write docs/openapi.json anew
 migrate: $(ready) ## Migrate the database that NEON_DATABASE_URL names
 	@$(BIN)/python -m migrations
 
+zip: $(ready) ## Build the Lambda zip
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python deploy/build.py
+
+# Packages that are already pinned stay as they are, unless UPGRADE=--upgrade.
+lock: $(ready) ## Pin what pyproject.toml asks for, and all that it needs
+	@$(lock) --output-file requirements.txt
+	@$(lock) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
 $(ready): requirements.txt requirements-dev.txt dev/check_machine.py
 	@$(PYTHON) dev/check_machine.py
 	@$(PYTHON) -m venv --clear .venv
@@ -42,4 +52,4 @@ node_modules/ready: package-lock.json
 	@npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-.PHONY: help run test soak check openapi migrate
+.PHONY: help run test soak check openapi migrate zip lock

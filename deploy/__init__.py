@@ -1,0 +1,1 @@
+"""What `serverless deploy` runs on the way."""

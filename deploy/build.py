@@ -1,0 +1,229 @@
+"""Build the Lambda zip: our code, what requirements.txt names for Lambda's platform, and all of it compiled.
+
+It needs no package, and runs on Linux and macOS: `python3 deploy/build.py --help`. The same input gives the same bytes,
+so that nothing is deployed where nothing has changed.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ("handler.py", "todo_api")
+PYTHON = "3.13"
+"""Lambda's Python, as in `runtime` in serverless.yml."""
+
+MACHINES = {"arm64": ("aarch64", 183), "x86_64": ("x86_64", 62)}
+"""Lambda's name of each architecture, with Linux's and ELF's (`e_machine`)."""
+
+PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+"""What Lambda's Amazon Linux 2023 (glibc 2.34) runs. pip takes these names literally: one that is left out is a wheel
+that is not found, or an older version of it."""
+
+ZIPPED_MAX, UNZIPPED_MAX = 25_000_000, 80_000_000
+"""Half as much again as there is now. Lambda takes more; a cold start has to load it."""
+
+SECRET_NAMES = re.compile(r"\.env(\..*)?|\.pgpass|credentials|id_[a-z0-9]+|.*\.(key|p12|pfx)")
+SECRETS = re.compile(
+    rb"[a-z0-9+]+://[^\s:/@'\"{}]+:[^\s:/@'\"{}]+@"  # user and password in a URL
+    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    rb"|\b(AKIA|ASIA)[A-Z0-9]{16}\b"  # an access key of AWS
+    rb"|\bnpg_[A-Za-z0-9]{10}"  # a password made by Neon
+)
+
+
+class Refused(Exception):
+    """There is no zip to deploy; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the zip is for."""
+
+    architecture: str = "arm64"
+    python: str = PYTHON
+
+    @property
+    def tag(self) -> str:
+        """The Python's name in wheels and bytecode."""
+        return self.python.replace(".", "")
+
+
+def build(target: Target, output: Path) -> str:
+    """Build the zip; returns what there is to say about it.
+
+    Raises:
+        Refused: something is in it that should not be, or the other way round.
+    """
+    with TemporaryDirectory(prefix="todo-api-zip-") as name:
+        folder = Path(name).resolve()
+        for entry in CODE:
+            copy = shutil.copytree if (ROOT / entry).is_dir() else shutil.copy
+            copy(ROOT / entry, folder / entry)
+        shutil.rmtree(folder / "todo_api/__pycache__", ignore_errors=True)
+        refuse_secrets(folder)
+        fetch(ROOT / "requirements.txt", target, folder)
+        refuse_other_platforms(folder, target)
+        compile_all(folder, target)
+        sizes = write(folder, output)
+    return f"{output}: {sizes[0] / 1e6:.1f} MB zipped, {sizes[1] / 1e6:.1f} MB unzipped"
+
+
+def fetch(requirements: Path, target: Target, folder: Path) -> None:
+    """Put the wheels of `requirements` into `folder`: with uv if it is there, otherwise with pip, and the same files.
+
+    Raises:
+        Refused: neither is there, or a wheel is not to be had.
+    """
+    machine, _ = MACHINES[target.architecture]
+    options = ["--target", str(folder), "--python-version", target.python, "--only-binary", ":all:", "--no-deps"]
+    options += ["--require-hashes", "--quiet", "--requirement", str(requirements)]
+    if uv := shutil.which("uv"):
+        platform = f"{machine}-{PLATFORMS[0]}"
+        command = [uv, "pip", "install", "--python", sys.executable, "--python-platform", platform]
+        command += ["--link-mode", "copy", "--no-compile-bytecode"]
+    else:
+        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
+        command += ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
+    if subprocess.run(command + options, check=False).returncode:
+        raise Refused(f"{Path(command[0]).name} could not fetch every wheel of {requirements.name}, see above.")
+    # The two leave different traces; and nobody runs a program of a package's on Lambda.
+    (folder / ".lock").unlink(missing_ok=True)
+    shutil.rmtree(folder / "bin", ignore_errors=True)
+    for trace in ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json"):
+        for path in folder.glob(f"*.dist-info/{trace}"):
+            path.unlink()
+
+
+def refuse_secrets(folder: Path) -> None:
+    """Look for secrets in our own code, by their names and by their looks.
+
+    Raises:
+        Refused: there is something like one. The text does not repeat it.
+    """
+    for path in _files(folder):
+        name = path.relative_to(folder)
+        if SECRET_NAMES.fullmatch(path.name):
+            raise Refused(f"{name} is named like a secret: move it out of {name.parts[0]}.")
+        if found := SECRETS.search(content := path.read_bytes()):
+            line = content.count(b"\n", 0, found.start()) + 1
+            raise Refused(f"{name} has something like a secret in line {line}: take it out of the code.")
+
+
+def refuse_other_platforms(folder: Path, target: Target) -> None:
+    """Look at every wheel's tags, and every extension's name and header.
+
+    Raises:
+        Refused: something would not run on the target, or the driver's extension is not there.
+    """
+    not_made = f"is not made for Python {target.python} on {target.architecture}"
+    machine, elf_machine = MACHINES[target.architecture]
+    # https://packaging.python.org/specifications/platform-compatibility-tags
+    native = rf"(cp{target.tag}-cp{target.tag}|cp3\d+-abi3|py3-none)-({'|'.join(PLATFORMS)})_{machine}"
+    for path in folder.glob("*.dist-info/WHEEL"):
+        if not re.search(rf"^Tag: ((py2\.)?py3-none-any|{native})$", path.read_text(), re.MULTILINE):
+            raise Refused(f"The wheel {path.parent.stem} {not_made}.")
+    for path in (path for path in _files(folder) if ".so" in path.suffixes):
+        header = path.read_bytes()[:20]
+        if header[:4] != b"\x7fELF" or int.from_bytes(header[18:20], "little") != elf_machine:
+            raise Refused(f"{path.relative_to(folder)} {not_made}, but for another processor or system.")
+        if ".cpython-" in path.name and f".cpython-{target.tag}-" not in path.name:
+            raise Refused(f"{path.relative_to(folder)} {not_made}, but for another Python.")
+    extension = f"psycopg2/_psycopg.cpython-{target.tag}-{machine}-linux-gnu.so"
+    if not (folder / extension).exists():
+        raise Refused(f"{extension} is missing: without psycopg2's extension there is no way to the database.")
+
+
+def compile_all(folder: Path, target: Target) -> None:
+    """Compile with the target's own Python: no other makes bytecode that it reads.
+
+    Lambda can keep no bytecode of its own, for /var/task is read-only. `unchecked-hash` is what stays valid in a zip,
+    where files have no times of their own.
+
+    Raises:
+        Refused: something does not compile.
+    """
+    python = interpreter(target.python)
+    if python is None:
+        print(
+            f"Warning: there is no Python {target.python} here, so the zip holds no bytecode, and a start of the function "
+            f"takes 3 to 4 times as long. To get one: uv python install {target.python}",
+            file=sys.stderr,
+        )
+        return
+    command = [python, "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(folder), "-p", "/var/task", str(folder)]
+    # One process, in sorted order and with a fixed seed: what is interned or referred to twice is so every time.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if subprocess.run(command, env=environment | {"PYTHONHASHSEED": "0"}, check=False).returncode:
+        raise Refused("Not everything compiles, see above.")
+
+
+def interpreter(version: str) -> str | None:
+    """The path of a Python of this minor version, if there is one on this machine."""
+    candidates = [sys.executable, shutil.which(f"python{version}")]
+    if uv := shutil.which("uv"):
+        find = [uv, "python", "find", "--no-python-downloads", version]
+        candidates.append(subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip())
+    candidates += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    program = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+    for candidate in filter(None, candidates):
+        # Asked, for a shim on the PATH may have nothing behind it.
+        said = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False).stdout
+        if said.strip() == f"cpython {version}":
+            return candidate
+    return None
+
+
+def write(folder: Path, output: Path) -> tuple[int, int]:
+    """Zip `folder`, whatever the times and rights of its files; returns the sizes, zipped and unzipped.
+
+    Raises:
+        Refused: it is too large.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(output.name + ".draft")
+    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in _files(folder):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # of 1980, the first year that a zip knows
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a file that everyone may read, on Unix
+            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+        unzipped = sum(entry.file_size for entry in archive.infolist())
+    zipped = draft.stat().st_size
+    if zipped > ZIPPED_MAX or unzipped > UNZIPPED_MAX:
+        draft.unlink()
+        raise Refused(
+            f"The zip is too large: {zipped / 1e6:.1f} MB zipped (at most {ZIPPED_MAX / 1e6:.0f}), "
+            f"{unzipped / 1e6:.1f} MB unzipped (at most {UNZIPPED_MAX / 1e6:.0f})."
+        )
+    draft.replace(output)
+    return zipped, unzipped
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below `folder`, always in the same order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def main() -> None:
+    """Read the command line, build, and tell."""
+    parser = argparse.ArgumentParser(description="Build the Lambda zip.")
+    parser.add_argument("--architecture", choices=MACHINES, default="arm64", help="Lambda's processor (arm64)")
+    parser.add_argument("--python", default=PYTHON, help=f"the Python that the zip is for, if not Lambda's ({PYTHON})")
+    parser.add_argument("--output", type=Path, default=ROOT / ".serverless/todo-api.zip", help="where the zip goes")
+    arguments = parser.parse_args()
+    try:
+        print(build(Target(arguments.architecture, arguments.python), arguments.output))
+    except Refused as refusal:
+        sys.exit(str(refusal))
+
+
+if __name__ == "__main__":
+    main()
