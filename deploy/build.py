@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("handler.py", "todo_api")
 PYTHON = "3.13"
 """Lambda's Python, as in `runtime` in serverless.yml."""
 
@@ -64,10 +63,8 @@ def build(target: Target, output: Path) -> str:
     """
     with TemporaryDirectory(prefix="todo-api-zip-") as name:
         folder = Path(name).resolve()
-        for entry in CODE:
-            copy = shutil.copytree if (ROOT / entry).is_dir() else shutil.copy
-            copy(ROOT / entry, folder / entry)
-        shutil.rmtree(folder / "todo_api/__pycache__", ignore_errors=True)
+        shutil.copy(ROOT / "handler.py", folder)
+        shutil.copytree(ROOT / "todo_api", folder / "todo_api", ignore=shutil.ignore_patterns("__pycache__"))
         refuse_secrets(folder)
         fetch(ROOT / "requirements.txt", target, folder)
         refuse_other_platforms(folder, target)
@@ -153,8 +150,8 @@ def compile_all(folder: Path, target: Target) -> None:
     python = interpreter(target.python)
     if python is None:
         print(
-            f"Warning: there is no Python {target.python} here, so the zip holds no bytecode, and a start of the function "
-            f"takes 3 to 4 times as long. To get one: uv python install {target.python}",
+            f"Warning: there is no Python {target.python} here, so the zip holds no bytecode, and the function takes "
+            f"3 to 4 times as long to start. To get one: uv python install {target.python}",
             file=sys.stderr,
         )
         return

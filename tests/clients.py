@@ -265,7 +265,11 @@ def handle(event: dict[str, Any]) -> dict[str, Any]:
 
 def invoke(event: dict[str, Any]) -> Answer:
     """Hand an event to the Lambda handler, as the runtime does."""
-    response = handle(event)
+    return answer_of(handle(event))
+
+
+def answer_of(response: dict[str, Any]) -> Answer:
+    """What API Gateway makes of a handler's response."""
     assert not response["isBase64Encoded"]
     assert not response.get("multiValueHeaders")
     return Answer(response["statusCode"], response["headers"], response["body"].encode())

@@ -38,6 +38,7 @@ TOOLS: dict[str, tuple[object, str]] = {
         "The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql",
     ),
     "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
+    "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
     "node": (
         NODE_TOOLS.is_dir(),
         "What package.json names is not installed, so no test uses it: apt-get install npm, and make test again",

@@ -91,21 +91,26 @@ REFUSED: dict[str, Request] = {
 }
 
 
-@pytest.fixture
-def send(carol: User) -> Send:
-    """Sends a request of these tables, for a user who has used the key `again`."""
-    assert carol("POST", "/v1/todos", json={"title": "x"}, headers={"Idempotency-Key": "again"}).status == 201
-    tag = carol("GET", f"/v1/todos/{carol.todos[0]['id']}").headers["etag"]
+def sender(user: User) -> Send:
+    """Sends a request of these tables, about the user's first todo and with the key `again`, which is used here."""
+    assert user("POST", "/v1/todos", json={"title": "x"}, headers={"Idempotency-Key": "again"}).status == 201
+    tag = user("GET", f"/v1/todos/{user.todos[0]['id']}").headers["etag"]
 
     def send(request: Request) -> None:
         method, path, arguments, status = request
-        caller = {"new": f"new-{carol.id}", None: carol.id}.get(arguments.get("user"), "")
+        caller = {"new": f"new-{user.id}", None: user.id}.get(arguments.get("user"), "")
         headers = {name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()}
         others = {name: value for name, value in arguments.items() if name not in ("user", "headers")}
-        answer = carol.api(method, path.format(id=carol.todos[0]["id"]), user=caller, headers=headers, **others)
+        answer = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, headers=headers, **others)
         assert answer.status == status, answer
 
     return send
+
+
+@pytest.fixture
+def send(carol: User) -> Send:
+    """Sends a request of these tables."""
+    return sender(carol)
 
 
 @pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
