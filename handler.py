@@ -1,17 +1,20 @@
 """The entry point of the Lambda function: API Gateway's events in, its responses out."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from mangum import Mangum
 from mangum.types import LambdaContext, LambdaEvent
 
 from todo_api.app import create_app
+from todo_api.priming import prime
 
 logging.getLogger("mangum").setLevel(logging.WARNING)  # its line for each request holds the raw path
 
+app = create_app()
 _adapter = Mangum(
-    create_app(),
+    app,
     lifespan="off",  # there is nothing to start or stop, and "auto" would try with every event
     text_mime_types=["text/", "application/json", "application/problem+json"],  # anything else goes out as base64
 )
@@ -28,3 +31,9 @@ def handler(event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
     if response["statusCode"] in (204, 304):
         response["headers"].pop("content-type", None)  # Mangum declares a type even for a body that is not there
     return response
+
+
+with suppress(ImportError):  # only Lambda's runtime has this module, and calls what is registered with SnapStart only
+    from snapshot_restore_py import register_before_snapshot
+
+    register_before_snapshot(prime, app, handler)

@@ -64,7 +64,9 @@ def build(target: Target, output: Path) -> str:
     with TemporaryDirectory(prefix="todo-api-zip-") as name:
         folder = Path(name).resolve()
         shutil.copy(ROOT / "handler.py", folder)
-        shutil.copytree(ROOT / "todo_api", folder / "todo_api", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "todo_api", folder / "todo_api", ignore=shutil.ignore_patterns("__pycache__", ".DS_Store")
+        )
         refuse_secrets(folder)
         fetch(ROOT / "requirements.txt", target, folder)
         refuse_other_platforms(folder, target)
@@ -90,7 +92,7 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
         command += ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
     if subprocess.run(command + options, check=False).returncode:
-        raise Refused(f"{Path(command[0]).name} could not fetch every wheel of {requirements.name}, see above.")
+        raise Refused(f"Not every wheel of {requirements.name} could be fetched, see above. It takes uv or pip.")
     # The two leave different traces; and nobody runs a program of a package's on Lambda.
     (folder / ".lock").unlink(missing_ok=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)

@@ -24,6 +24,7 @@ FLOORS = [
     "openapi",
     "routes",
     "app",
+    "priming",
 ]
 """A module may import those before it."""
 

@@ -17,7 +17,7 @@ import pytest
 
 from deploy import build
 from deploy.build import Refused, Target
-from tests.clients import REQUEST_ID, Api, answer_of, http_api_event
+from tests.clients import REQUEST_ID, Answer, Api, answer_of, http_api_event
 from tests.conftest import ROOT, new_user
 from tests.lambda_runtime import Failed, Function
 from tests.test_counts import ON_THE_DATABASE, REFUSED, sender
@@ -170,7 +170,8 @@ def test_a_wheel_with_another_hash_is_refused(checkout: Path) -> None:
     lock.write_text(re.sub(r"sha256:[0-9a-f]{4}", "sha256:0000", lock.read_text()))
     outcome = _build(checkout / "todo-api.zip", TARGET, checkout)
     assert outcome.returncode == 1
-    assert outcome.stderr.endswith("uv could not fetch every wheel of requirements.txt, see above.\n")
+    said = "Not every wheel of requirements.txt could be fetched, see above. It takes uv or pip.\n"
+    assert outcome.stderr.endswith(said)
 
 
 def test_another_architecture_is_refused(task: Path, tampered: Path) -> None:
@@ -241,6 +242,7 @@ def start(task: Path, environment: dict[str, str], tmp_path_factory: pytest.Temp
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", WITH_UV)
         build.fetch(folder / "requirements.txt", TARGET, folder)
+    (folder / "probe.py").write_text(PROBE)
 
     def run(handler: str = "handler.handler", **variables: str) -> AbstractContextManager[Function]:
         python = LAMBDAS_PYTHON or sys.executable
@@ -253,7 +255,7 @@ def start(task: Path, environment: dict[str, str], tmp_path_factory: pytest.Temp
                 "AWS_EXECUTION_ENV": f"AWS_Lambda_python{TARGET.python}",
                 "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
                 "AWS_LAMBDA_LOG_FORMAT": "JSON",
-                "AWS_REGION": "eu-central-1",
+                "AWS_DEFAULT_REGION": "eu-central-1",
                 "AWS_ACCESS_KEY_ID": "testing",
                 "AWS_SECRET_ACCESS_KEY": "testing",
                 **environment,
@@ -343,3 +345,57 @@ def test_the_bytecode_of_the_zip_is_what_runs(start: Start, task: Path) -> None:
 
 def _state(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [folder, *folder.rglob("*")]}
+
+
+# --- SnapStart --------------------------------------------------------------------------------------------------------
+
+PROBE = """
+import gc, sys
+from pydantic_core import SchemaValidator
+from handler import app, handler as answer
+
+prepared = []
+sys.addaudithook(lambda name, values: prepared.append(f"{name} {values[0]}") if name in ("import", "exec") else None)
+
+def statements():
+    engine = vars(app.state.database).get("_engine")
+    return len(engine._compiled_cache) if engine else 0
+
+def handler(event, context):
+    gc.freeze()  # what there is now is not among gc.get_objects() any more
+    before = statements()
+    prepared.clear()
+    response = answer(event, context)
+    validators = [repr(thing) for thing in gc.get_objects() if isinstance(thing, SchemaValidator)]
+    return {"response": response, "prepared": prepared + validators + ["statement"] * (statements() - before)}
+"""
+"""A handler around ours, which tells what a request has imported, executed as new code, validators and statements."""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("parameter", ["", "/todo-api/test/neon-database-url"], ids=["URL", "parameter"])
+def test_after_a_restore_the_first_request_of_each_kind_prepares_nothing(
+    start: Start, environment: dict[str, str], wire: Wire, parameter: str
+) -> None:
+    """Proves that the snapshot has every import, validator and statement; and that no connection was made for it."""
+    url = environment["NEON_DATABASE_URL"]
+    variables = {"NEON_DATABASE_URL": "" if parameter else url, "NEON_DATABASE_URL_PARAMETER": parameter}
+    with (
+        wire.watch() as traffic,
+        start("probe.handler", AWS_LAMBDA_INITIALIZATION_TYPE="snap-start", **variables) as function,
+    ):
+        assert function.calls == ["restore/next", "invocation/next"]
+        assert (traffic.connections, traffic.statements, function.log()) == (0, [], "")
+        function.parameter = url
+        prepared: dict[str, list[str]] = {}
+
+        def invoke(*request: Any) -> Answer:
+            said = function.invoke(http_api_event(*request))
+            if said["prepared"]:
+                prepared[f"{request}"] = said["prepared"]
+            return answer_of(said["response"])
+
+        for request in [*ON_THE_DATABASE.values(), *REFUSED.values()]:
+            sender(new_user("zoe", Api(invoke)))(request)
+        assert prepared == {}
+        assert function.calls.count("AmazonSSM.GetParameter") == bool(parameter)

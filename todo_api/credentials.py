@@ -1,5 +1,7 @@
 """The database's connection URI: from the environment, or from AWS Systems Manager's Parameter Store."""
 
+from typing import Any
+
 from todo_api.database import DatabaseUnavailable
 from todo_api.settings import Settings, postgresql_uri
 
@@ -17,18 +19,10 @@ def connection_uri(settings: Settings) -> str:
     """
     if settings.neon_database_url is not None:
         return settings.neon_database_url
-    # Only here: the import costs a third of a second, and boto3 is not part of the zip but of Lambda's runtime.
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    config = Config(
-        connect_timeout=PATIENCE_SECONDS,
-        read_timeout=PATIENCE_SECONDS,
-        retries={"total_max_attempts": 2, "mode": "standard"},
-    )
     try:
-        client = boto3.client("ssm", config=config)
+        client = parameter_store()
         # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
         parameter = client.get_parameter(Name=settings.neon_database_url_parameter, WithDecryption=True)["Parameter"]
         return postgresql_uri(parameter["Value"])
@@ -39,6 +33,20 @@ def connection_uri(settings: Settings) -> str:
         raise _unavailable(type(error).__name__, misconfigured=False) from None
     except ValueError:
         raise _unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
+
+
+def parameter_store() -> Any:
+    """A client of AWS Systems Manager, which has asked nothing yet."""
+    # Only here: the import costs a third of a second, and boto3 is not part of the zip but of Lambda's runtime.
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=PATIENCE_SECONDS,
+        read_timeout=PATIENCE_SECONDS,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+    )
+    return boto3.client("ssm", config=config)
 
 
 def _unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:

@@ -121,6 +121,7 @@ class Database:
         self._read_uri = uri
         self._preamble = preamble
         self._uri: str | None = None
+        self._is_rehearsing = False
 
     @contextmanager
     def session(self, *, caller: str, seconds: float) -> Iterator[Session]:
@@ -134,6 +135,15 @@ class Database:
                 yield session
         finally:
             _deadline.set(math.inf)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Inside, a session's statement is compiled, and then fails for want of a connection."""
+        self._is_rehearsing = True
+        try:
+            yield
+        finally:
+            self._is_rehearsing = False
 
     @cached_property
     def _engine(self) -> Engine:
@@ -165,6 +175,8 @@ class Database:
 
     def _connect(self) -> extensions.connection:
         """Connect, again and again while there is time: what has not been sent may be tried as often as one likes."""
+        if self._is_rehearsing:
+            return _Unconnected()
         pause, longest = BACKOFF_SECONDS
         while True:
             if self._uri is None:
@@ -187,6 +199,24 @@ class Database:
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
+
+
+class _Unconnected(extensions.connection):
+    """A connection that was never made: good enough for SQLAlchemy until a compiled statement asks for a cursor."""
+
+    autocommit = True
+
+    def __init__(self) -> None:
+        """Do not connect, which is what psycopg2's own would do."""
+
+    def cursor(self, *_: Any, **__: Any) -> Any:
+        raise psycopg2.OperationalError("a rehearsal")
+
+    def rollback(self) -> None:
+        """Nothing has happened."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _ask_nothing(connection: Connection) -> None:
