@@ -399,3 +399,4 @@ def test_after_a_restore_the_first_request_of_each_kind_prepares_nothing(
             sender(new_user("zoe", Api(invoke)))(request)
         assert prepared == {}
         assert function.calls.count("AmazonSSM.GetParameter") == bool(parameter)
+        assert function.log_lines()[-1]["message"] == "request"
