@@ -203,20 +203,22 @@ def lambda_api(environment: dict[str, str]) -> Api:
     return call
 
 
-def start_server(port: int, environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the local server and wait until it answers."""
-    command = [sys.executable, "-m", "dev.serve", "--port", str(port), *arguments]
+def start_server(
+    port: int, environment: dict[str, str], *arguments: str, module: str = "dev.serve"
+) -> subprocess.Popen[bytes]:
+    """Start the local server, or another one of ours, and wait until it answers."""
+    command = [sys.executable, "-m", module, "--port", str(port), *arguments]
     log = subprocess.DEVNULL
     server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        assert server.poll() is None, "the local server ended"
+        assert server.poll() is None, f"{module} ended"
         try:
             if Api(through_http(port))("GET", "/health").status == 200:
                 return server
         except OSError:
             time.sleep(0.05)
-    raise TimeoutError("the local server does not answer")
+    raise TimeoutError(f"{module} does not answer")
 
 
 @pytest.fixture(scope="session")
