@@ -41,13 +41,13 @@ class Answer:
 class Repeated(str):
     """A header field sent several times. As one text it is its values joined by a comma, as in payload format 2.0."""
 
+    values: tuple[str, ...]
+
     def __new__(cls, *values: str) -> "Repeated":
         """The field with these values."""
         self = super().__new__(cls, ",".join(values))
         self.values = values
         return self
-
-    values: tuple[str, ...]
 
 
 def lines_of(value: str) -> list[str]:

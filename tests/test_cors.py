@@ -25,6 +25,9 @@ HEADERS = [
     "Idempotency-Key",
     "X-Request-Id",
 ]
+SAFELISTED = {"Accept", "Accept-Language", "Content-Language"}
+"""Starlette names these as well. Browsers do not ask for them."""
+
 READABLE = {
     "access-control-expose-headers": "ETag, Location, X-Request-Id, Retry-After, Idempotency-Replayed",
     "vary": "Origin",
@@ -157,10 +160,6 @@ def test_each_operation_s_preflight_is_granted_to_configured_origins_only(either
         assert answer.status == (200 if origin in ALLOWED else 400)
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         assert answer.headers["x-request-id"]
-
-
-SAFELISTED = {"Accept", "Accept-Language", "Content-Language"}
-"""Starlette names these as well. Browsers do not ask for them."""
 
 
 @pytest.mark.parametrize(("method", "header"), [("TRACE", "x-user-id"), ("GET", "x-other")])
