@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -118,6 +118,11 @@ class _RuntimeApi(BaseHTTPRequestHandler):
     function: Function
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or every answer waits 40 ms for an acknowledgement of its header
+
+    def handle(self) -> None:
+        """Serve a connection until its end, which comes at any moment when the function is killed."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         """Answer `invocation/next`, as soon as there is an event, and `restore/next`."""
