@@ -38,6 +38,7 @@ TOOLS: dict[str, tuple[object, str]] = {
         "The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql",
     ),
     "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
+    "curl": (shutil.which("curl"), "There is no curl, so no command of the documentation runs: apt-get install curl"),
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
     "node": (
         NODE_TOOLS.is_dir(),
