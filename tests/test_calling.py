@@ -368,8 +368,9 @@ AS_A_BROWSER = """
 
 
 def _own(status: int) -> Answer:
-    """The answer that the page shows, with another status."""
-    return replace(shown(GATEWAY), status=status)
+    """The answer that the page shows, with another status; with 413 it is plain text."""
+    own = replace(shown(GATEWAY), status=status)
+    return replace(own, body=b"Too large") if status == 413 else own
 
 
 @pytest.mark.node
