@@ -87,6 +87,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         if not config.getoption("--pgbouncer"):
             return not needs_pgbouncer
+        if item.get_closest_marker("node"):
+            return False  # it is about callers
         return needs_pgbouncer or not ways_in.isdisjoint(getattr(item, "fixturenames", ()))
 
     items[:] = filter(chosen, items)
