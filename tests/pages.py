@@ -62,7 +62,7 @@ class Shell:
         `$ID` is then the todo that it created, `$ETAG` the version and `$CURSOR` the next page that it told of.
         """
         done = subprocess.run(
-            ["sh", "-c", command.replace(ADDRESS, self._url)],  # noqa: S607  # whatever the system's shell is
+            ["sh", "-uc", command.replace(ADDRESS, self._url)],  # noqa: S607  # the system's own; -u: no variable is empty
             env={**os.environ, **self._variables, "NO_PROXY": "*"},
             capture_output=True,
             check=True,
