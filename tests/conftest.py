@@ -56,7 +56,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what is not on this machine. In CI, where nobody would read it, that is a failure."""
-    needed: list[tuple[Path | str | None, str]]
     if config.getoption("--pgbouncer"):
         is_there: dict[str, object] = {
             "PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer": BINARY

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from dev.openapi import text
 from tests.clients import Answer, Api, http_api_event, invoke, rest_api_event
 from tests.conftest import ROOT
+from tests.pages import CHANGING
 from tests.test_problems import app_on
-from tests.test_readme import CHANGING
 from todo_api import models
 from todo_api.app import create_app
 from todo_api.database import Database, DatabaseUnavailable
