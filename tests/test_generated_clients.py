@@ -31,6 +31,11 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return outcome.stdout
 
 
+def test_the_lock_file_names_no_registry() -> None:
+    """Proves that npm installs from the registry that a machine is set to: `npm install` may write addresses here."""
+    assert '"resolved"' not in (ROOT / "package-lock.json").read_text()
+
+
 @pytest.mark.node
 def test_a_todo_lives_in_typescript(local_port: int, tmp_path: Path) -> None:
     """Proves that `openapi-typescript` and `openapi-fetch` give a strictly typed client for all that a todo can do."""
