@@ -14,8 +14,8 @@ from todo_api.problems import MEDIA_TYPE, Problem
 _JSON = "application/json"
 
 _INTRODUCTION = """\
-Every request below `/v1` names its user, and sees nobody else's todos. To try the operations here, press *Authorize*
-and give a user id of your choice, such as `alice`; create a todo, and use the id in the answer.
+Every request below `/v1` names its user, and sees nobody else's todos. To try the operations here, press *Authorize*,
+which tells what is asked for; create a todo, and use the id in the answer.
 
 - Bodies are JSON in UTF-8. Unknown fields and unknown or repeated query parameters are refused (422).
 - Every error of the API is `application/problem+json` (RFC 9457); tell them apart by `type`, and expect new ones. API
@@ -34,7 +34,7 @@ _SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": HEADER,
-        "description": "The caller's user id: 1 to 255 visible ASCII characters. Nothing is verified here.",
+        "description": "The caller's user id: 1 to 255 visible ASCII characters, such as `alice`. Nothing is verified.",
     },
     "authorizer": {
         "type": "http",
@@ -242,7 +242,7 @@ _PROBLEMS = {
     ),
     "Ready: not ready": Problem(503, "not-ready", "The service is not ready."),
 }
-"""The examples of each error's body; a name that begins with operations tells that only these answer so."""
+"""The examples of each error's body; a name that begins with an operation is of that one only."""
 
 # --- the document -----------------------------------------------------------------------------------------------------
 
