@@ -12,7 +12,7 @@ import pytest
 
 from migrations.__main__ import migrate
 from tests.clients import Answer, Api, through_http
-from tests.conftest import NODE, ROOT, User, start_server
+from tests.conftest import ROOT, User, start_server
 from tests.pages import ADDRESS, Relay, Shell, assert_as_shown, blocks, commands, relay, run_commands, shown
 from tests.pgbouncer import free_port
 from tests.test_faults import World
@@ -44,7 +44,7 @@ class Module:
             "--strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --noUnusedLocals --noImplicitReturns"
         )
         target = "--target es2022 --module es2022 --lib es2022,dom"
-        compiler = [str(NODE), str(ROOT / "node_modules/typescript/bin/tsc"), *options.split(), *target.split()]
+        compiler = ["node", str(ROOT / "node_modules/typescript/bin/tsc"), *options.split(), *target.split()]
         done = subprocess.run([*compiler, "page.ts"], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
         self._code = (folder / "page.js").read_text()
@@ -61,7 +61,7 @@ class Module:
             f"const result = await (async () => {{ {script} }})();\n"
             "console.log(JSON.stringify(result));\n"
         )
-        command = [str(NODE), f"script-{number}.mjs"]
+        command = ["node", f"script-{number}.mjs"]
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
