@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import DBAPIError
 
 from todo_api.credentials import connection_uri
 from todo_api.database import DatabaseUnavailable
@@ -42,6 +43,8 @@ def main() -> None:
         migrate(connection_uri(Settings.from_environment()), *sys.argv[1:2])
     except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))
+    except DBAPIError as refused:
+        sys.exit(f"The database refused, and is as it was before: {refused.orig}")
     print("The database is migrated.")
 
 
