@@ -42,7 +42,7 @@ TOOLS: dict[str, tuple[object, str]] = {
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
     "node": (
         NODE_TOOLS.is_dir(),
-        "What package.json names is not installed, so no test uses it: apt-get install npm, and make test again",
+        "What package.json names is not installed, so no test uses it: install Node.js 20.19 or newer, and make test again",
     ),
 }
 """What some tests need of the machine, by their marker: whether it is there, and what to say where it is not."""
