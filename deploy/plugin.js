@@ -9,12 +9,12 @@ class Deploy {
     this.service = serverless.service;
     this.provider = serverless.getProvider("aws");
     this.hooks = {
+      // Now, because a deploy of what was packaged before (--package) takes everything else from that package's settings.
+      initialize: () => (this.migrates = this.service.custom.migrate),
       "before:package:cleanup": () => this.check(),
       "before:package:createDeploymentArtifacts": () => this.build(),
-      "before:package:function:package": () => {
-        this.check();
-        this.build();
-      },
+      "before:deploy:function:initialize": () =>
+        this.refuse("`deploy function` would ship code past the migrations: `serverless deploy` ships it after them."),
       // Before the first call that writes to AWS, the bucket of a first deploy included.
       "before:deploy:deploy": () => this.migrate(),
     };
@@ -43,7 +43,7 @@ class Deploy {
 
   /** Migrate the stage's database, so that the new code never meets an older schema. */
   async migrate() {
-    if (!this.service.custom.migrate) return;
+    if (!this.migrates) return;
     this.serverless.cli.log("Migrating the database");
     const environment = { ...process.env, NEON_DATABASE_URL: await this.databaseUrl() };
     delete environment.NEON_DATABASE_URL_PARAMETER;

@@ -57,13 +57,10 @@ def test_the_database_is_migrated_before_anything_is_written_to_aws(
         assert secret not in outcome.stdout + outcome.stderr
 
 
-def test_prod_is_protected_and_keeps_one_version_besides_the_one_in_use(
-    project: Project, new_database: Callable[[], str]
-) -> None:
+def test_prod_is_protected_and_keeps_one_version_besides_the_one_in_use(project: Project) -> None:
     """Proves what only prod's deploy asks for, and that everything that the stack makes is tagged."""
-    uri = new_database()
-    with Aws({PARAMETER.replace("dev", "prod"): uri}) as aws:
-        options = ("--stage", "prod", "--param", "identity-source=authorizer")
+    with Aws() as aws:
+        options = ("--stage", "prod", "--param", "identity-source=authorizer", "--param", "migrate=false")
         outcome = project.run("deploy", *options, AWS_ENDPOINT_URL=aws.url)
     assert outcome.returncode == 0, outcome.stderr
     calls = {str(call): call.parameters for call in aws.calls}
@@ -104,10 +101,14 @@ def test_a_database_that_cannot_be_reached_stops_the_deploy(project: Project) ->
 
 
 def test_migrating_can_be_left_out(project: Project, new_database: Callable[[], str]) -> None:
-    """Proves that `--param migrate=false` neither reads the connection string nor touches the database."""
+    """Proves that `--param migrate=false` neither reads the connection string nor touches the database.
+
+    Nor does it with what was packaged before, and without the option.
+    """
     uri = new_database()
+    project.run("package", "--package", "packaged")
     with Aws({PARAMETER: uri}) as aws:
-        outcome = project.run("deploy", "--param", "migrate=false", AWS_ENDPOINT_URL=aws.url)
+        outcome = project.run("deploy", "--package", "packaged", "--param", "migrate=false", AWS_ENDPOINT_URL=aws.url)
     assert outcome.returncode == 0, outcome.stderr
     assert "cloudformation:ExecuteChangeSet" in aws.writes
     assert not any(call.service == "ssm" for call in aws.calls)
@@ -126,9 +127,10 @@ NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL,
         (["--stage", "feature/login"], "Invalid stage name."),
         (["--stage", "prod"], NO_IDENTITY),
         (["--param", "architecture=arm"], "must be equal to one of the allowed values [arm64, x86_64]"),
+        (["function", "-f", "api"], "`deploy function` would ship code past the migrations"),
         ([], f"{NO_PARAMETER} (ParameterNotFound), and nothing is deployed."),
     ],
-    ids=["unknown stage", "slash", "prod unnamed", "architecture", "no parameter in SSM"],
+    ids=["unknown stage", "slash", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
 )
 def test_what_is_not_meant_is_refused(project: Project, options: list[str], reason: str) -> None:
     """Proves that each mistake is told in a sentence, and that nothing is deployed."""
