@@ -42,7 +42,7 @@ TOOLS: dict[str, tuple[object, str]] = {
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
     "node": (
         NODE_TOOLS.is_dir(),
-        "What package.json names is not installed, so no test uses it: install Node.js 20.19 or newer, and make test again",
+        "What package.json names is not installed, so no test uses it: get Node.js 20.19 or newer, and make test again",
     ),
 }
 """What some tests need of the machine, by their marker: whether it is there, and what to say where it is not."""
@@ -86,8 +86,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         if not config.getoption("--pgbouncer"):
             return not needs_pgbouncer
-        if item.get_closest_marker("node"):
-            return False  # it is about callers
+        callspec = getattr(item, "callspec", None)
+        if item.get_closest_marker("node") or (callspec and callspec.params.get("either_api") == "local"):
+            return False  # which is about callers, and not about the way to the database
         return needs_pgbouncer or not ways_in.isdisjoint(getattr(item, "fixturenames", ()))
 
     items[:] = filter(chosen, items)

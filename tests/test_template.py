@@ -287,3 +287,15 @@ def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path)
         "ANY /v1/{proxy+}": "JWT",
         "OPTIONS /v1/{proxy+}": None,
     }
+
+
+def test_the_plugin_builds_the_real_zip(tmp_path: Path) -> None:
+    """Proves that packaging runs deploy/build.py itself, for the stage's architecture, and takes what it makes."""
+    project = Project(tmp_path, build=None)
+    outcome = project.run("package", "--param", "architecture=x86_64")
+    assert outcome.returncode == 0, outcome.stderr
+    with ZipFile(project.folder / ".serverless" / "todo-api.zip") as archive:
+        names = archive.namelist()
+    assert {"handler.py", "todo_api/app.py"} <= set(names)
+    assert any(name.startswith("psycopg2/_psycopg.cpython-313-x86_64") for name in names)
+    assert not any(name.startswith(("tests/", "migrations/", "boto3/", "alembic/")) for name in names)
