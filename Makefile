@@ -4,7 +4,7 @@ BIN := .venv/bin
 ready := .venv/ready
 # Where Node.js is missing or too old, the tests that need it say so.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
-pytest := $(BIN)/python -m pytest --numprocesses 2 --dist load
+pytest := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 lock = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
 

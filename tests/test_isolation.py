@@ -189,7 +189,9 @@ def test_filters_have_one_source() -> None:
 # --- any sequence of requests -----------------------------------------------------------------------------------------
 
 
-def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lambda_api: Api, *, soak: bool) -> None:
+def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
+    lambda_api: Api, *, soak: bool, through_pgbouncer: bool
+) -> None:
     """Proves the API against a model that keeps a dictionary for each user."""
 
     class Machine(RuleBasedStateMachine):
@@ -206,8 +208,9 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
         def _send(self, data: st.DataObject, method: str, suffix: str = "", **request: Any) -> None:
             user, todo_id = data.draw(st.sampled_from(self.users)), self._any_todo(data)
             before = self.model[user.id].get(todo_id)
-            current = user("GET", f"/v1/todos/{todo_id}").headers.get("etag", OLD_TAG)
-            tag = data.draw(st.sampled_from(["", current, OLD_TAG]))
+            tag = data.draw(st.sampled_from(["", "current", OLD_TAG]))
+            if tag == "current":
+                tag = user("GET", f"/v1/todos/{todo_id}").headers.get("etag", OLD_TAG)
             answer = user(method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request)
             if before is None:
                 assert answer.status == 404
@@ -278,7 +281,7 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(lamb
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100 if soak else 10,
+            max_examples=100 if soak else 3 if through_pgbouncer else 8,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.serverless import CANARY, Project
 from todo_api.settings import Settings
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.xdist_group("template")]  # one worker packages for all of them
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
