@@ -21,6 +21,9 @@ test: $(ready) $(tools) ## Run every test, then those of the API again through P
 soak: ## Run the same tests at their long sizes
 	@$(MAKE) test SOAK=--soak
 
+bench: $(ready) ## Measure what a request costs, and write it into the README (QUICK=1: only look, in a minute)
+	@$(BIN)/python -m bench $(if $(QUICK),--quick,--write)
+
 check: $(ready) ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -52,4 +55,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak check openapi migrate zip lock
+.PHONY: help run test soak bench check openapi migrate zip lock

@@ -14,12 +14,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-from psycopg2.extensions import parse_dsn
 
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.clients import Answer, Api, through_http, through_lambda
-from tests.pgbouncer import BINARY, free_port, pgbouncer
+from tests.pgbouncer import BINARY, counted_path, free_port
 from tests.wire import Wire
 
 ROOT = Path(__file__).parent.parent
@@ -169,14 +168,8 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 @pytest.fixture(scope="session")
 def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Wire]]:
     """The URI under which the API reaches the database, and what it passes: a counter, and PgBouncer if asked for."""
-    parts = parse_dsn(database)
-    wire = Wire(int(parts["port"]))
-    if request.config.getoption("--pgbouncer"):
-        with pgbouncer(database, upstream=wire.port) as pooler:
-            front = Wire(pooler.port, behind=wire)
-            yield pooler.uri(front.port), front
-    else:
-        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{wire.port}/{parts['dbname']}", wire
+    with counted_path(database, pooled=request.config.getoption("--pgbouncer")) as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

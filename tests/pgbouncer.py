@@ -17,6 +17,8 @@ import psycopg2
 import trustme
 from psycopg2.extensions import parse_dsn
 
+from tests.wire import Wire
+
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
 NOBODY = 65534  # PgBouncer refuses to run as root
 
@@ -104,6 +106,25 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             process.kill()
             process.wait()
             log.close()
+
+
+@contextmanager
+def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator[tuple[str, Wire]]:
+    """The URI under which a client reaches `database`, and the counter that it passes.
+
+    Args:
+        database: the URI of the database itself.
+        pooled: whether PgBouncer is on the way.
+        settings: PgBouncer's.
+    """
+    parts = parse_dsn(database)
+    wire = Wire(int(parts["port"]))
+    if pooled:
+        with pgbouncer(database, upstream=wire.port, **settings) as pooler:
+            front = Wire(pooler.port, behind=wire)
+            yield pooler.uri(front.port), front
+    else:
+        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{wire.port}/{parts['dbname']}", wire
 
 
 def _scram_secret(database: str) -> str:

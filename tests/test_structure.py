@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 import threading
@@ -104,6 +105,28 @@ def test_importing_the_package_needs_no_environment_and_opens_no_socket() -> Non
     command = [sys.executable, "-c", code]
     outcome = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)
     assert (outcome.stdout, outcome.stderr) == ("[]\n", "")
+
+
+NEVER_USED = {
+    *("alembic", "anyio._backends._trio", "boto3", "botocore", "email_validator", "httpx", "itsdangerous", "jinja2"),
+    *("opentelemetry.sdk", "orjson", "python_multipart", "requests", "trio", "ujson", "unittest", "uvicorn", "yaml"),
+}
+"""What a request has no use for, though some of it is installed here and FastAPI or another library could import it."""
+
+
+def test_nothing_is_imported_that_a_request_never_uses(environment: dict[str, str]) -> None:
+    """Proves it for a process that has imported the handler and answered one request."""
+    code = (
+        "import sys; from bench.operations import event; from bench.worker import CONTEXT; import handler; "
+        "print(handler.handler(event('create', 'imports'), CONTEXT)['statusCode'], *sys.modules)"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    status, *imported = outcome.stdout.split()
+    assert status == "201"
+    assert {"fastapi", "sqlmodel", "psycopg2"} <= set(imported)
+    assert NEVER_USED & set(imported) == set()
 
 
 def test_following_one_request_takes_at_most_seven_files_and_600_lines(carol: User) -> None:

@@ -142,6 +142,7 @@ class Wire(Proxy):
             traffic.round_trips += asked
             asked = False
 
+        await asyncio.sleep(self._delay)  # TCP's own round trip, which is made without us
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
         await asyncio.gather(pump(client, to_server, sent, self._delay), pump(server, to_client, received))
 

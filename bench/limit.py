@@ -1,0 +1,67 @@
+"""The limit: a Lambda handler written by hand, with psycopg2 and `json` and nothing else.
+
+It connects, executes one statement, and dumps the rows. It checks nothing, so it is not to be imitated: it is what the
+driver, TLS and the network cost by themselves.
+"""
+
+import json
+import os
+from typing import Any
+
+import psycopg2
+
+COLUMNS = "id::text, user_id, title, description, is_completed, created_at, updated_at"
+INSERT = (
+    "WITH recorded AS (INSERT INTO users (id) VALUES (%(user)s) ON CONFLICT DO NOTHING) "
+    "INSERT INTO todos (user_id, title, description, is_completed) "
+    f"VALUES (%(user)s, %(title)s, %(description)s, %(is_completed)s) RETURNING {COLUMNS}"
+)
+LIST = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC LIMIT 51"
+SELECT = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s AND id = %(id)s"
+DELETE = "DELETE FROM todos WHERE user_id = %(user)s AND id = %(id)s RETURNING id"
+UPDATE = (
+    "UPDATE todos SET {changes}, updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') "
+    f"WHERE user_id = %(user)s AND id = %(id)s RETURNING {COLUMNS}"
+)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer one event of an HTTP API."""
+    method = event["requestContext"]["http"]["method"]
+    todo_id, _, action = event["rawPath"].removeprefix("/v1/todos").lstrip("/").partition("/")
+    body = json.loads(event["body"]) if event.get("body") else {}
+    whole = {"description": None, "is_completed": False, **body}
+    parameters = {**whole, "user": event["headers"]["x-user-id"], "id": todo_id}
+    match method, bool(todo_id), action:
+        case "POST", False, _:
+            status, statement = 201, INSERT
+        case "GET", False, _:
+            status, statement = 200, LIST
+        case "GET", True, _:
+            status, statement = 200, SELECT
+        case "DELETE", True, _:
+            status, statement = 204, DELETE
+        case "POST", True, "toggle":
+            status, statement = 200, UPDATE.format(changes="is_completed = NOT is_completed")
+        case _:
+            changed = whole if method == "PUT" else body
+            status, statement = 200, UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in changed))
+    connection = psycopg2.connect(os.environ["NEON_DATABASE_URL"])
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        names = [column.name for column in cursor.description or ()]
+        todos = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    connection.close()
+    if not todo_id and method == "GET":
+        more = len(todos) > 50
+        page = {"items": todos[:50], "next_cursor": f"{todos[49]['created_at']}/{todos[49]['id']}" if more else None}
+        return _response(200, page)
+    if not todos:
+        return _response(404, {"title": "Not found"})
+    return _response(status, None if status == 204 else todos[0])
+
+
+def _response(status: int, content: object) -> dict[str, Any]:
+    body = "" if content is None else json.dumps(content, default=str)
+    return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": body}
