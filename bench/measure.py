@@ -157,6 +157,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is ours: they end when their input does
         )
 
     def say(self, line: str) -> None:
