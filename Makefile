@@ -4,9 +4,13 @@ BIN := .venv/bin
 ready := .venv/ready
 # Where Node.js is missing or too old, the tests that need it say so.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
-pytest := $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+# Neighbours stay together, as far as it goes, so that what they share is made once.
+pytest := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 lock = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
+
+# Or each of the many processes that the tests start would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12

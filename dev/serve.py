@@ -9,15 +9,15 @@ import sys
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.supervisors import ChangeReload
 
-from dev.postgres import Postgres, PostgresError
-from migrations.__main__ import migrate
-from todo_api.app import create_app
 from todo_api.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -47,8 +47,10 @@ class LineFormatter(logging.Formatter):
         return " ".join([super().format(record), *extra])
 
 
-def application() -> FastAPI:
+def application() -> "FastAPI":
     """The application in the server's own process, which ends when the reloader does, however that ended."""
+    from todo_api.app import create_app  # here, for the reloader has no use for it, nor this process for migrations
+
     threading.Thread(target=_end_with_reloader, daemon=True).start()
     return create_app()
 
@@ -68,6 +70,9 @@ def main() -> None:
         "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
     )
     arguments = parser.parse_args()
+    from dev.postgres import Postgres, PostgresError
+    from migrations.__main__ import migrate
+
     try:
         with ExitStack() as stack:
             _refuse_port_in_use(arguments.port)

@@ -17,8 +17,6 @@ from tests.pages import ADDRESS, Relay, Shell, assert_as_shown, blocks, commands
 from tests.pgbouncer import free_port
 from tests.test_faults import World
 
-pytestmark = pytest.mark.xdist_group("calling")  # one worker compiles, and has the failing server
-
 PAGE = ROOT / "docs" / "calling.md"
 BLOCKS = blocks(PAGE)
 NOT_EXECUTED, UNKNOWN, GATEWAY = [

@@ -124,13 +124,12 @@ NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL,
     ("options", "reason"),
     [
         (["--stage", "production"], NO_STAGE),
-        (["--stage", "feature/login"], "Invalid stage name."),
         (["--stage", "prod"], NO_IDENTITY),
         (["--param", "architecture=arm"], "must be equal to one of the allowed values [arm64, x86_64]"),
         (["function", "-f", "api"], "`deploy function` would ship code past the migrations"),
         ([], f"{NO_PARAMETER} (ParameterNotFound), and nothing is deployed."),
     ],
-    ids=["unknown stage", "slash", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
+    ids=["unknown stage", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
 )
 def test_what_is_not_meant_is_refused(project: Project, options: list[str], reason: str) -> None:
     """Proves that each mistake is told in a sentence, and that nothing is deployed."""

@@ -66,7 +66,7 @@ def test_the_api_is_what_its_document_says(
     (tmp_path / "users.json").write_text(json.dumps({"auth": users}))
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json"]
     command += ["--phases", ",".join(PHASES), "--no-color"]
-    command += ["--max-time", "300"] if soak else ["--seed", str(SEED), "--max-examples", "8"]
+    command += ["--max-time", "300"] if soak else ["--seed", str(SEED), "--max-examples", "20"]
     run = subprocess.run(
         command,
         cwd=tmp_path,

@@ -1,6 +1,7 @@
 """What `npx serverless package` makes of serverless.yml, stage by stage."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from zipfile import ZipFile
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types, and comes with cfn-lint
 
+from deploy import build
 from tests.conftest import ROOT
 from tests.serverless import CANARY, Project
 from todo_api.settings import Settings
 
-pytestmark = [pytest.mark.node, pytest.mark.xdist_group("template")]  # one worker packages for all of them
+pytestmark = pytest.mark.node
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
@@ -289,13 +291,18 @@ def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path)
     }
 
 
-def test_the_plugin_builds_the_real_zip(tmp_path: Path) -> None:
-    """Proves that packaging runs deploy/build.py itself, for the stage's architecture, and takes what it makes."""
+def test_the_zip_that_is_deployed_is_the_real_one_and_for_arm64(tmp_path: Path) -> None:
+    """Proves that packaging runs deploy/build.py itself, and that its files are for Lambda's arm64 by default."""
     project = Project(tmp_path, build=None)
-    outcome = project.run("package", "--param", "architecture=x86_64")
+    # With all of this machine's environment, which says where packages come from.
+    outcome = project.run("package", **os.environ)
     assert outcome.returncode == 0, outcome.stderr
     with ZipFile(project.folder / ".serverless" / "todo-api.zip") as archive:
-        names = archive.namelist()
-    assert {"handler.py", "todo_api/app.py"} <= set(names)
-    assert any(name.startswith("psycopg2/_psycopg.cpython-313-x86_64") for name in names)
-    assert not any(name.startswith(("tests/", "migrations/", "boto3/", "alembic/")) for name in names)
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+        archive.extractall(tmp_path / "task")
+    build.refuse_other_platforms(tmp_path / "task", build.Target("arm64", "3.13"))
+    names = {path.name for path in (tmp_path / "task").iterdir()}
+    assert {"handler.py", "todo_api", "fastapi"} <= names
+    assert not names & {"tests", "migrations", "boto3", "alembic"}
+    function = project.resources["ApiLambdaFunction"]["Properties"]
+    assert (function["Runtime"], function["Architectures"]) == (f"python{build.PYTHON}", ["arm64"])

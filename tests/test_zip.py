@@ -51,9 +51,6 @@ def _built(output: Path, target: Target, root: Path = ROOT, **environment: str) 
     return output
 
 
-pytestmark = pytest.mark.xdist_group("zip")  # one worker builds for all of them
-
-
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zip for this machine's processor."""
@@ -115,18 +112,6 @@ def test_the_zip_holds_our_code_and_what_it_needs(task: Path) -> None:
         assert (task / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     compiled = {path.parent.parent / f"{path.name.split('.')[0]}.py" for path in task.rglob("*.pyc")}
     assert compiled == set(task.rglob("*.py"))
-
-
-def test_the_zip_that_is_deployed_is_for_arm64(tmp_path: Path) -> None:
-    """Proves that the default is Lambda's arm64, whatever this machine is, and that it is as serverless.yml says."""
-    archive = _built(tmp_path / "todo-api.zip", Target())
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(tmp_path / "task")
-        assert {entry.external_attr >> 16 for entry in file.infolist()} == {0o100644}
-    build.refuse_other_platforms(tmp_path / "task", Target("arm64", "3.13"))
-    serverless = (ROOT / "serverless.yml").read_text()
-    assert f"runtime: python{build.PYTHON}\n" in serverless
-    assert "\n    architecture: arm64 " in serverless
 
 
 def test_without_the_targets_python_the_build_says_what_that_costs(
