@@ -129,10 +129,13 @@ def _plan(database: str, query: TodoQuery) -> dict[str, Any]:
     class Explained:
         """A session that asks for the plan instead of the rows."""
 
-        def scalars(self, statement: Any) -> Any:
+        def connection(self) -> Any:
+            return self
+
+        def execute(self, statement: Any) -> Any:
             text = str(statement.compile(session.get_bind(), compile_kwargs={"literal_binds": True}))
             plans.append(session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}").scalar())
-            return session.scalars(statement.limit(0))
+            return session.connection().execute(statement.limit(0))
 
     with Database(lambda: database, PREAMBLE).session(caller="plan", seconds=8) as session:
         Todos(Explained(), "plan").page(query)  # type: ignore[arg-type]  # it plays a session

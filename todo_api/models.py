@@ -286,8 +286,10 @@ class TodoUpdate(SQLModel):
 # --- responses --------------------------------------------------------------------------------------------------------
 
 
-class TodoPublic(SQLModel):
+class TodoPublic(BaseModel):
     """A todo as its owner sees it."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: Id
     user_id: UserId
@@ -306,7 +308,7 @@ CURSOR_PATTERN = "^[A-Za-z0-9_-]{35}$"
 _SOME_CURSOR = "AQEABmCx41rYQAsrXqBqP0wemlU8H2t9LxA"
 
 
-class TodoPage(SQLModel):
+class TodoPage(BaseModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
 
     items: Annotated[list[TodoPublic], Field(max_length=PAGE_MAX, description="The todos of this page.")]

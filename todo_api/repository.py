@@ -120,7 +120,9 @@ class Todos:
         if query.cursor is not None:
             statement = statement.where(place < tuple_(query.cursor.created_at, query.cursor.id))
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
-        rows = self._session.scalars(statement.limit(query.limit + 1)).all()  # one more tells whether a page follows
+        statement = statement.limit(query.limit + 1)  # one more tells whether a page follows
+        # Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page.
+        rows = self._session.connection().execute(statement).all()
         items = [TodoPublic.model_validate(row) for row in rows[: query.limit]]
         more = len(rows) > query.limit
         return TodoPage(items=items, next_cursor=str(_after(items[-1], query)) if more else None)
@@ -173,11 +175,15 @@ class Todos:
 
     def _write(self, todo_id: UUID, write: Update | Delete, preconditions: Preconditions) -> TodoPublic:
         """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
-        target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
-        write = self._mine(write).where(col(Todo.id) == target.c.id, *_allowed(preconditions, target.c.updated_at))
-        written = write.returning(Todo).cte("written")
-        statement = written.select().select_from(target.outerjoin(written, true()))
-        row = self._session.execute(statement).one_or_none()
+        write = self._mine(write.where(col(Todo.id) == todo_id)).returning(Todo)
+        if preconditions.if_match or preconditions.if_none_match:
+            target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
+            conditions = _allowed(preconditions, target.c.updated_at)
+            written = write.where(col(Todo.id) == target.c.id, *conditions).cte("written")
+            statement = written.select().select_from(target.outerjoin(written, true()))
+            row = self._session.execute(statement).one_or_none()
+        else:
+            row = self._session.connection().execute(write).one_or_none()
         if row is None:
             raise TodoNotFound
         if row.id is None:

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from sqlmodel import Session, SQLModel
+from pydantic import BaseModel
+from sqlmodel import Session
 
 from todo_api.identity import HEADER, user_id_of
 from todo_api.models import (
@@ -93,7 +94,7 @@ class JsonRoute(APIRoute):
 class ModelResponse(JSONResponse):
     """A model as JSON. Handing the model itself to FastAPI would validate it again, in one more thread."""
 
-    def render(self, content: SQLModel) -> bytes:
+    def render(self, content: BaseModel) -> bytes:
         """The model's JSON."""
         return content.model_dump_json().encode()
 
