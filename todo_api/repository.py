@@ -12,6 +12,8 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Delete,
+    Executable,
+    Result,
     Select,
     Update,
     delete,
@@ -48,6 +50,12 @@ PREAMBLE = (
 """What goes ahead of every statement in the same message, and with it the same transaction, after which all of it is
 gone again: the next client of a pooled connection finds nothing. Row-level security then lets the statement see and
 write the rows of `caller` only, whatever its own text says."""
+
+LATER: ColumnElement[Any] = func.greatest(func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1))
+"""The `updated_at` of a change. The clock may stand still or go back; this grows with every change all the same."""
+
+IS_NEW: ColumnElement[bool] = literal_column("todos.xmax = 0").label("is_new")
+"""Whether a row that a create returns was made by it: one that was there already bears the mark of its update."""
 
 NO_PRECONDITIONS = Preconditions()
 
@@ -98,18 +106,16 @@ class Todos:
             .add_cte(user)
             .values(user_id=self._user_id, idempotency_key=idempotency_key, request_hash=digest, **todo.model_dump())
         )
-        # An update that changes nothing, because a statement returns only rows that it has written.
         statement = statement.on_conflict_do_update(
             index_elements=["user_id", "idempotency_key"],
             index_where=col(Todo.idempotency_key).is_not(None),
-            set_={"idempotency_key": statement.excluded.idempotency_key},
+            # It changes nothing: a statement returns only rows that it has written.
+            set_={"idempotency_key": col(Todo.idempotency_key)},
         )
-        # A row that was there already bears the mark of this statement's update.
-        inserted: ColumnElement[bool] = literal_column("todos.xmax = 0")
-        row, is_new = self._session.execute(statement.returning(Todo, inserted)).one()
+        row = self._execute(statement.returning(Todo, IS_NEW)).one()
         if row.request_hash != digest:
             raise IdempotencyKeyReused
-        return TodoPublic.model_validate(row), not is_new
+        return TodoPublic.model_validate(row), not row.is_new
 
     def page(self, query: TodoQuery) -> TodoPage:
         """One page of the todos, newest first. What a page costs does not depend on how far down it is."""
@@ -121,8 +127,7 @@ class Todos:
             statement = statement.where(place < tuple_(query.cursor.created_at, query.cursor.id))
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
         statement = statement.limit(query.limit + 1)  # one more tells whether a page follows
-        # Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page.
-        rows = self._session.connection().execute(statement).all()
+        rows = self._execute(statement).all()
         items = [TodoPublic.model_validate(row) for row in rows[: query.limit]]
         more = len(rows) > query.limit
         return TodoPage(items=items, next_cursor=str(_after(items[-1], query)) if more else None)
@@ -134,7 +139,7 @@ class Todos:
             TodoNotFound: the user has none.
             PreconditionFailed: it is there, and not in a version that the client wants.
         """
-        row = self._session.scalars(self._mine(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
+        row = self._execute(self._mine(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
         if row is None:
             raise TodoNotFound
         if not preconditions.wants(row.updated_at):
@@ -169,21 +174,18 @@ class Todos:
         self._write(todo_id, delete(Todo), preconditions)
 
     def _change(self, todo_id: UUID, fields: dict[str, Any], preconditions: Preconditions) -> TodoPublic:
-        # The clock may stand still or go back; updated_at grows with every change all the same.
-        updated_at = func.greatest(func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1))
-        return self._write(todo_id, update(Todo).values(**fields, updated_at=updated_at), preconditions)
+        return self._write(todo_id, update(Todo).values(**fields, updated_at=LATER), preconditions)
 
     def _write(self, todo_id: UUID, write: Update | Delete, preconditions: Preconditions) -> TodoPublic:
         """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
         write = self._mine(write.where(col(Todo.id) == todo_id)).returning(Todo)
+        statement: Executable = write
         if preconditions.if_match or preconditions.if_none_match:
             target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
             conditions = _allowed(preconditions, target.c.updated_at)
             written = write.where(col(Todo.id) == target.c.id, *conditions).cte("written")
             statement = written.select().select_from(target.outerjoin(written, true()))
-            row = self._session.execute(statement).one_or_none()
-        else:
-            row = self._session.connection().execute(write).one_or_none()
+        row = self._execute(statement).one_or_none()
         if row is None:
             raise TodoNotFound
         if row.id is None:
@@ -192,6 +194,10 @@ class Todos:
 
     def _mine(self, statement: _Owned) -> _Owned:
         return statement.where(col(Todo.user_id) == self._user_id)
+
+    def _execute(self, statement: Executable) -> Result[Any]:
+        """Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page."""
+        return self._session.connection().execute(statement)
 
 
 def _allowed(preconditions: Preconditions, version: ColumnElement[Any]) -> Iterator[ColumnElement[bool]]:
