@@ -257,10 +257,10 @@ UpdatedAt = Annotated[
 # --- request bodies ---------------------------------------------------------------------------------------------------
 
 
-class TodoWrite(SQLModel):
+class TodoWrite(BaseModel):
     """The whole of a todo that a client decides: the body of create and of replace."""
 
-    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
+    model_config = ConfigDict(extra="forbid")
 
     title: Title
     description: Description = None
@@ -271,10 +271,10 @@ class TodoWrite(SQLModel):
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
-class TodoUpdate(SQLModel):
+class TodoUpdate(BaseModel):
     """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description."""
 
-    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment]  # SQLModel keeps its name for it private
+    model_config = ConfigDict(extra="forbid")
 
     # The defaults only mark a field as absent; `model_fields_set` tells which were sent.
 
