@@ -120,13 +120,30 @@ def test_nothing_is_imported_that_a_request_never_uses(environment: dict[str, st
         "import sys; from bench.operations import event; from bench.worker import CONTEXT; import handler; "
         "print(handler.handler(event('create', 'imports'), CONTEXT)['statusCode'], *sys.modules)"
     )
-    outcome = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=True
-    )
-    status, *imported = outcome.stdout.split()
+    status, *imported = _printed(code, environment)
     assert status == "201"
     assert {"fastapi", "sqlmodel", "psycopg2"} <= set(imported)
     assert NEVER_USED & set(imported) == set()
+
+
+def test_the_garbage_collector_works_again_once_the_handler_is_imported(environment: dict[str, str]) -> None:
+    """Proves that it rested meanwhile, leaves alone what was imported, and looks after everything that comes."""
+    code = (
+        "import gc; before = sum(s['collections'] for s in gc.get_stats()); import handler; "
+        "print(sum(s['collections'] for s in gc.get_stats()) - before, gc.get_freeze_count(), gc.isenabled())"
+    )
+    collections, frozen, is_enabled = _printed(code, environment)
+    assert (collections, is_enabled) == ("0", "True")
+    assert int(frozen) > 50_000
+
+
+def _printed(code: str, environment: dict[str, str]) -> list[str]:
+    """The words that a process of its own prints."""
+    command = [sys.executable, "-c", code]
+    variables = os.environ | environment
+    return subprocess.run(
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
 
 
 def test_following_one_request_takes_at_most_seven_files_and_600_lines(carol: User) -> None:
