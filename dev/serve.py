@@ -1,12 +1,14 @@
 """The local server: the API on loopback, with a PostgreSQL of its own unless `NEON_DATABASE_URL` is set."""
 
 import argparse
+import asyncio
 import logging
 import multiprocessing
 import os
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +54,8 @@ def application() -> "FastAPI":
     from todo_api.app import create_app  # here, for the reloader has no use for it, nor this process for migrations
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
+    # As many requests may wait for the database at once; by itself asyncio has a few threads for each processor.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
     return create_app()
 
 

@@ -1,5 +1,7 @@
 """What a request costs in connections, statements, round trips and threads: exact numbers."""
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -140,15 +142,18 @@ def test_a_request_that_needs_no_database_opens_no_connection(send: Send, wire: 
 
 @pytest.fixture
 def hops(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Each hand-over of work to a thread."""
+    """Each hand-over of work to a thread, ours and the framework's."""
     seen: list[object] = []
-    run_sync = anyio.to_thread.run_sync
 
-    async def counted(function: Any, *arguments: Any, **options: Any) -> Any:
-        seen.append(function)
-        return await run_sync(function, *arguments, **options)
+    def counted(hand_over: Callable[..., Any]) -> Callable[..., Any]:
+        async def run(function: Any, *arguments: Any, **options: Any) -> Any:
+            seen.append(function)
+            return await hand_over(function, *arguments, **options)
 
-    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+        return run
+
+    monkeypatch.setattr(asyncio, "to_thread", counted(asyncio.to_thread))
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted(anyio.to_thread.run_sync))
     return seen
 
 
@@ -157,6 +162,21 @@ def test_an_operation_is_one_thread_hop(send: Send, hops: list[object], request_
     """Proves that only the endpoint itself runs in a thread."""
     send(request_)
     assert len(hops) == 1
+
+
+def test_an_invocation_finds_the_thread_of_the_one_before(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves that threads are not started anew for each: now and then one is, where the last is not quite idle yet."""
+    started = []
+    start = threading.Thread.start
+
+    def counted(thread: threading.Thread) -> None:
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", counted)
+    for _ in range(20):
+        send(ON_THE_DATABASE["toggle"])
+    assert len(started) < 10
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -115,6 +117,25 @@ def test_a_malformed_setting_is_told() -> None:
     said = _sentence("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
     assert said.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
     assert "secret" not in said
+
+
+def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
+    """Proves that fifty of them wait at the same time, and that others are answered meanwhile."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
+        url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c"
+        port = free_port()
+        server = start_server(port, {"NEON_DATABASE_URL": url, "DATABASE_TIMEOUT_SECONDS": "3"})
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        call = Api(through_http(port))
+        silent.settimeout(2)
+        with ThreadPoolExecutor(50) as executor:
+            waiting = [executor.submit(call, "GET", "/v1/todos", user="x") for _ in range(50)]
+            for _ in waiting:
+                stack.enter_context(silent.accept()[0])
+            assert call("GET", "/health").status == 200
+            assert not any(request.done() for request in waiting)
+        assert {request.result().status for request in waiting} == {503}
 
 
 def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """The operations over HTTP: what each takes, and what it answers."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -157,6 +159,22 @@ class TodoResponse(ModelResponse):
         super().__init__(todo, status_code, {"ETag": todo.etag(), **(headers or {})})
 
 
+_P = ParamSpec("_P")
+
+
+def in_thread(operation: Callable[_P, Response]) -> Callable[_P, Coroutine[Any, Any, Response]]:
+    """Run an operation in a thread: psycopg2 blocks, and the local server has other requests to answer meanwhile.
+
+    FastAPI does so with every plain function, but its threads end with the event, and each event would start a new one.
+    """
+
+    @wraps(operation)
+    async def awaited(*arguments: _P.args, **named: _P.kwargs) -> Response:
+        return await asyncio.to_thread(operation, *arguments, **named)
+
+    return awaited
+
+
 # --- operations -------------------------------------------------------------------------------------------------------
 
 router = APIRouter(
@@ -171,6 +189,7 @@ ONE = documented(404, 412)
 
 
 @router.post("", status_code=201, response_model=TodoPublic, responses=BODY)
+@in_thread
 def create_todo(
     body: TodoWrite,
     todos: TodosDep,
@@ -183,12 +202,14 @@ def create_todo(
 
 
 @router.get("", response_model=TodoPage)
+@in_thread
 def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> Response:
     """List your todos, newest first, a page at a time."""
     return ModelResponse(todos.page(query))
 
 
 @router.get("/{id}", response_model=TodoPublic, responses=ONE | {304: {}})
+@in_thread
 def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
     """Retrieve a todo, unless the caller has this version of it already."""
     todo = todos.retrieve(todo_id, preconditions)
@@ -198,6 +219,7 @@ def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: Precond
 
 
 @router.put("/{id}", response_model=TodoPublic, responses=BODY | ONE)
+@in_thread
 def replace_todo(
     todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, preconditions: PreconditionsInHeader
 ) -> Response:
@@ -206,6 +228,7 @@ def replace_todo(
 
 
 @router.patch("/{id}", response_model=TodoPublic, responses=BODY | ONE)
+@in_thread
 def update_todo(
     todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, preconditions: PreconditionsInHeader
 ) -> Response:
@@ -214,6 +237,7 @@ def update_todo(
 
 
 @router.delete("/{id}", status_code=204, responses=ONE)
+@in_thread
 def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
     """Delete a todo for good."""
     todos.delete(todo_id, preconditions)
@@ -221,6 +245,7 @@ def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: Precondit
 
 
 @router.post("/{id}/toggle", response_model=TodoPublic, responses=ONE)
+@in_thread
 def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
     """Complete a todo, or take its completion back."""
     return TodoResponse(todos.toggle(todo_id, preconditions))
@@ -244,6 +269,7 @@ async def check_health_head() -> Response:
 
 
 @probes.get("/ready", responses=documented(500, 503))
+@in_thread
 def check_readiness(session: SessionDep) -> Response:
     """Tell whether the database answers, is migrated and keeps users apart. Polling it keeps Neon awake, and costs."""
     check_ready(session)
