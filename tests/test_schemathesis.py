@@ -70,7 +70,7 @@ def test_the_api_is_what_its_document_says(
     run = subprocess.run(
         command,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "WAY_IN": way},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
