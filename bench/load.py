@@ -4,6 +4,7 @@ Lambda runs one invocation per instance, so each instance is a process. They are
 handler, for importing it 50 times over would take longer than the measurement.
 """
 
+import asyncio
 import importlib
 import itertools
 import json
@@ -34,6 +35,8 @@ _start: Barrier
 def _inherit(start: Barrier) -> None:
     global _start  # a barrier can only be inherited
     _start = start
+    # Importing the handler has made an event loop. Forked, it would share its wake-ups with those of all the others.
+    asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def _run(work: tuple[str, float]) -> tuple[list[float], int, float]:
