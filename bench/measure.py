@@ -31,6 +31,9 @@ ROUND_TRIP_MS = (0, 2, 10)
 PACKAGES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"
 """What the handler cannot do without."""
 
+IN_USE = f"{PACKAGES}, pydantic.v1, sqlalchemy.dialects.postgresql"
+"""The same with what FastAPI imports for the first parameter of a route, and SQLAlchemy for PostgreSQL."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -103,7 +106,7 @@ class Result(TypedDict):
     """The first invocation of a process, a list at the longest round-trip time, by contender."""
 
     imports: dict[str, dict[str, Spread]]
-    """Of `handler` and of the bare `packages`: `wall` and `cpu`."""
+    """Of `handler`, of the bare `packages`, and of those `in use`: `wall` and `cpu`."""
 
     pages: dict[str, Page]
     load: list[load.Load]
@@ -402,7 +405,7 @@ def _load(processes: int, sizes: Sizes, network: Network) -> load.Load:
 
 
 def _imports(sizes: Sizes, network: Network) -> dict[str, dict[str, Spread]]:
-    modules = {"packages": PACKAGES, "handler": "handler"}
+    modules = {"packages": PACKAGES, "in use": IN_USE, "handler": "handler"}
     # Bytecode is kept, as it is in the zip: compiling is no part of importing.
     environment = {"NEON_DATABASE_URL": network.path["uri"], "PYTHONDONTWRITEBYTECODE": ""}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
@@ -423,8 +426,9 @@ def _imports(sizes: Sizes, network: Network) -> dict[str, dict[str, Spread]]:
 
 def _python(*arguments: str, environment: dict[str, str]) -> str:
     command = [sys.executable, *arguments]
+    variables = os.environ | environment
     return subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=True, timeout=300
     ).stdout
 
 

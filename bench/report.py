@@ -141,7 +141,8 @@ def others(result: Result) -> list[str]:
     lines = [
         f"- The first invocation of a process, at {LONGEST} ms: {trips} round trips, {walls} ms.",
         f"- Importing the handler takes {imports['handler']['cpu']['median']:.0f} ms of CPU, the bare packages "
-        f"{imports['packages']['cpu']['median']:.0f}.",
+        f"{imports['packages']['cpu']['median']:.0f}, and {imports['in use']['cpu']['median']:.0f} together with what "
+        "FastAPI imports for its first route with a parameter, and SQLAlchemy for PostgreSQL.",
     ]
     for number, page in result["pages"].items():
         lines.append(
@@ -149,8 +150,9 @@ def others(result: Result) -> list[str]:
             f"{page['database_ms']:.2f} in PostgreSQL, {page['buffers']} buffers ({' > '.join(page['plan'])})."
         )
     for load in result["load"]:
+        instances = "instance" if load["processes"] == 1 else "instances at once"
         lines.append(
-            f"- {load['processes']} instances at once, over 10 server connections: "
+            f"- {load['processes']} {instances}, over 10 server connections: "
             f"{load['requests_per_second']:.0f} requests a second, {load['errors']} errors, p95 {load['p95']:.0f} ms."
         )
     return lines
