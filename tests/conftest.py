@@ -31,6 +31,9 @@ NODE_TOOLS = ROOT / "node_modules/.bin"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """A browser, if one is installed."""
+IN_A_NETWORK_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount", "--net")
+"""What runs a command where it sees no network but its own, and may mount files over the system's."""
+
 TOOLS: dict[str, tuple[object, str]] = {
     "system_postgres": (
         SYSTEM_POSTGRES,
@@ -39,6 +42,11 @@ TOOLS: dict[str, tuple[object, str]] = {
     "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
     "curl": (shutil.which("curl"), "There is no curl, so no command of the documentation runs: apt-get install curl"),
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
+    "namespaces": (
+        shutil.which("unshare")
+        and subprocess.run([*IN_A_NETWORK_OF_ITS_OWN, "true"], capture_output=True).returncode == 0,
+        "This system lets nobody have a network of their own, so no test runs with a name server that never answers",
+    ),
     "node": (
         NODE_TOOLS.is_dir(),
         "What package.json names is not installed, so no test uses it: get Node.js 20.19 or newer, and make test again",

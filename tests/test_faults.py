@@ -1,8 +1,12 @@
 """The database fails in every way there is: a clean 503 in time, nothing half-written, and the next request works."""
 
+import json
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +22,7 @@ from psycopg2.extensions import parse_dsn
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.clients import Answer, Api, Context, http_api_event, invoke_app
+from tests.conftest import IN_A_NETWORK_OF_ITS_OWN, ROOT
 from tests.pgbouncer import PgBouncer, free_port, pgbouncer
 from tests.test_hostile_input import assert_problem
 from tests.test_problems import app_on
@@ -213,7 +218,8 @@ def test_the_host_cannot_be_reached(world: World, caplog: pytest.LogCaptureFixtu
     """Proves a name that does not resolve, a port where nobody listens, and an address that does not answer to TCP."""
     with deaf_port("127.0.0.2") as deaf:
         for parts, reasons in (
-            ({"host": "no-such-host.invalid"}, {"host name does not resolve"}),
+            # No resolver takes a name with a space, so none is asked: how soon one answers is no claim of this test.
+            ({"host": "no%20host"}, {"host name does not resolve"}),
             ({"port": str(free_port())}, {"connection refused"}),
             ({"host": "127.0.0.2", "port": str(deaf)}, {"no answer to TCP", "time used up"}),
         ):
@@ -222,6 +228,20 @@ def test_the_host_cannot_be_reached(world: World, caplog: pytest.LogCaptureFixtu
                 assert line["message"] == "database unavailable"
                 assert line["reason"] in reasons
     afterwards(world)
+
+
+@pytest.mark.namespaces
+def test_a_name_server_that_never_answers_is_waited_for_as_long_as_the_deploy_says(tmp_path: Path) -> None:
+    """Proves that the deploy's RES_OPTIONS, two questions of 1 s each, end what the request's time cannot: a lookup."""
+    (options,) = re.findall(r'RES_OPTIONS: "(.*)"', (ROOT / "serverless.yml").read_text())
+    command = [*IN_A_NETWORK_OF_ITS_OWN, sys.executable, "-m", "tests.deaf_resolver", str(tmp_path)]
+    run = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"RES_OPTIONS": options}, stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    outcome = json.loads(run.stdout)
+    assert (outcome["status"], outcome["problem"]["type"].rpartition(":")[2]) == (503, NOT_EXECUTED)
+    assert outcome["asked"]
+    assert outcome["seconds"] < BUDGET + 2 + 1
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
