@@ -1,5 +1,6 @@
 """`make run`: rows that survive, and clear sentences where it cannot run."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -169,15 +170,24 @@ def test_the_server_ends_with_its_owner(folder: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
     assert owner.stdout
     owner.stdout.readline()
-    server = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    server_lock = folder / "server.lock"  # inherited by every process of the server
+    assert _is_held(server_lock)
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    for _ in range(400):
-        if not (folder / "data" / "postmaster.pid").exists():
-            break
+    deadline = time.monotonic() + 20
+    while _is_held(server_lock) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not Path(f"/proc/{server}").exists() or Path(f"/proc/{server}/stat").read_text().split()[2] == "Z"
+    assert not _is_held(server_lock)
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(
