@@ -152,6 +152,7 @@ def afterwards(world: World, call: Api | None = None) -> None:
 ON_THE_WAY = {
     "silent": (NOT_EXECUTED, "connect", "time used up"),
     "silent in the TLS handshake": (NOT_EXECUTED, "connect", "time used up"),
+    "reset, then silent": (NOT_EXECUTED, "connect", "connection lost"),
     "frozen before the query": (UNKNOWN, "execute", "time used up"),
     "frozen mid-answer": (UNKNOWN, "execute", "time used up"),
     "reset before the query": (UNKNOWN, "execute", "connection lost"),
@@ -217,16 +218,15 @@ def test_the_server_refuses_a_statement(
 def test_the_host_cannot_be_reached(world: World, caplog: pytest.LogCaptureFixture, operation: str) -> None:
     """Proves a name that does not resolve, a port where nobody listens, and an address that does not answer to TCP."""
     with deaf_port("127.0.0.2") as deaf:
-        for parts, reasons in (
+        for parts, reason in (
             # No resolver takes a name with a space, so none is asked: how soon one answers is no claim of this test.
-            ({"host": "no%20host"}, {"host name does not resolve"}),
-            ({"port": str(free_port())}, {"connection refused"}),
-            ({"host": "127.0.0.2", "port": str(deaf)}, {"no answer to TCP", "time used up"}),
+            ({"host": "no%20host"}, "host name does not resolve"),
+            ({"port": str(free_port())}, "connection refused"),
+            ({"host": "127.0.0.2", "port": str(deaf)}, "no answer to TCP"),
         ):
             with app_on(world.uri(**parts), database_timeout_seconds=BUDGET) as call:
                 line = check(world, call, operation, {NOT_EXECUTED}, caplog)
-                assert line["message"] == "database unavailable"
-                assert line["reason"] in reasons
+                assert (line["message"], line["reason"]) == ("database unavailable", reason)
     afterwards(world)
 
 
@@ -328,10 +328,11 @@ def test_the_database_is_busy_or_takes_no_writes(
     world: World, caplog: pytest.LogCaptureFixture, fault: Any, sqlstate: str, operation: str
 ) -> None:
     """Proves that a lock, a slow statement and a read-only database end in the server's own refusal, in time."""
-    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+    with app_on(world.uri(), database_timeout_seconds=2 * BUDGET) as call:  # the server has nine tenths of it
         readable = fault is read_only and operation == "list"
         with _rows_are_read_past(world, fault), fault(world):
-            line = check(world, call, operation, {FINE if readable else NOT_EXECUTED}, caplog)
+            outcome = FINE if readable else NOT_EXECUTED
+            line = check(world, call, operation, {outcome}, caplog, at_most=2 * BUDGET + 1)
             assert readable or (line["phase"], line["sqlstate"]) == ("execute", sqlstate)
         afterwards(world, call)
 
@@ -359,7 +360,7 @@ def test_an_administrator_terminates_the_statement(
 
     def terminate() -> None:
         with world.superuser() as cursor:
-            for _ in range(100):
+            for _ in range(500):
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -368,11 +369,11 @@ def test_an_administrator_terminates_the_statement(
                     return
                 time.sleep(0.01)
 
-    with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
+    with app_on(world.uri()) as call:
         with _rows_are_read_past(world, locked), locked(world):
             terminator = threading.Thread(target=terminate)
             terminator.start()
-            line = check(world, call, operation, {UNKNOWN}, caplog)
+            line = check(world, call, operation, {UNKNOWN}, caplog, at_most=7)
             terminator.join()
         assert (line["phase"], line["reason"]) == ("execute", "connection lost")
         afterwards(world, call)
@@ -447,7 +448,7 @@ def test_lambda_s_own_deadline_counts_too(world: World, caplog: pytest.LogCaptur
     world.proxy.trouble = "silent"
     began = time.monotonic()
     answer = invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Late())
-    assert 0.4 < time.monotonic() - began < 1
+    assert 0.4 < time.monotonic() - began < 4
     assert_problem(answer, 503)
     Late.remaining = 500
     assert_problem(invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Late()), 503)
@@ -504,8 +505,8 @@ def test_no_server_connection_becomes_free(
     occupied = psycopg2.connect(pooler.uri())
     with occupied.cursor() as cursor:
         cursor.execute("SELECT 1")
-    with app_on(pooler.uri(), database_timeout_seconds=BUDGET) as call:
-        line = check(world, call, operation, {NOT_EXECUTED}, caplog)
+    with app_on(pooler.uri()) as call:
+        line = check(world, call, operation, {NOT_EXECUTED}, caplog, at_most=4)
         assert line["reason"] == "no free server connection"
         occupied.rollback()
         occupied.close()

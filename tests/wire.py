@@ -168,6 +168,11 @@ class Troublemaker(Proxy):
             to_client.write(b"S")
             await _until_closed(client)
             return
+        if trouble == "reset, then silent":
+            self.trouble = "silent"
+            await client.readexactly(8)
+            _reset(to_client)
+            return
         await asyncio.sleep(self.sleep_seconds)
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
         asked = asyncio.Event()

@@ -178,6 +178,7 @@ class Database:
         if self._is_rehearsing:
             return _Unconnected()
         pause, longest = BACKOFF_SECONDS
+        told = ""
         while True:
             if self._uri is None:
                 self._uri = self._read_uri()
@@ -189,11 +190,14 @@ class Database:
             except psycopg2.OperationalError as error:
                 if isinstance(error, GaveUp):
                     error.connection.close()  # or it would stay open until the garbage collector comes
+                    # An attempt that ran out of time knows less of the trouble than one before it that was answered.
+                    error.reason = told or error.reason
                 reason, misconfigured = _reason(error)
                 if reason == "wrong password":
                     refused, self._uri = self._uri, self._read_uri()
                     if self._uri != refused:
                         continue
+                told = reason
                 wait = random.uniform(0, pause)  # noqa: S311  # full jitter, not a secret
                 if misconfigured or time.monotonic() + wait >= _deadline.get():
                     raise
