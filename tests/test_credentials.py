@@ -78,7 +78,7 @@ def rotate(new_database: Callable[[], str]) -> Iterator[Callable[[str], str]]:
 
 
 def _call() -> Api:
-    app = create_app(Settings(neon_database_url_parameter=NAME, database_timeout_seconds=2))
+    app = create_app(Settings(neon_database_url_parameter=NAME))
     return Api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
 
 

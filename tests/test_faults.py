@@ -140,7 +140,7 @@ def afterwards(world: World, call: Api | None = None) -> None:
     """No connection is left behind, and the next request works."""
     world.proxy.trouble = world.proxy.sqlstate = ""
     world.proxy.sleep_seconds = 0
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 10
     while (world.proxy.open or world.connections()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert (world.proxy.open, world.connections()) == (0, 0)

@@ -125,11 +125,11 @@ def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
         url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c"
         port = free_port()
-        server = start_server(port, {"NEON_DATABASE_URL": url, "DATABASE_TIMEOUT_SECONDS": "3"})
+        server = start_server(port, {"NEON_DATABASE_URL": url, "DATABASE_TIMEOUT_SECONDS": "5"})
         stack.callback(server.wait)
         stack.callback(server.terminate)
         call = Api(through_http(port))
-        silent.settimeout(2)
+        silent.settimeout(5)
         with ThreadPoolExecutor(50) as executor:
             waiting = [executor.submit(call, "GET", "/v1/todos", user="x") for _ in range(50)]
             for _ in waiting:
