@@ -90,7 +90,6 @@ class Keeper:
         self.password = folder / "password"
         self.log = folder / "log"
         self.options = options
-        self.port = _free_port()
 
     def start(self) -> str:
         """Prepare the folder and start the server; the URI of its database `postgres`."""
@@ -99,6 +98,7 @@ class Keeper:
             self.prefix, self.credentials = self._unprivileged()
             if not self.data.exists():
                 self._initialize()
+            self.port = _free_port()  # no sooner, or another process may have it by now
             self.server = self._serve()
         except OSError as error:
             raise PostgresError(f"{error.filename or self.folder} cannot be used: {error.strerror}.") from error
