@@ -124,13 +124,13 @@ class Keeper:
             raise PostgresError(f"{self.folder} holds something that this project did not make: move it away.")
         marker.touch()
         self._keeper_lock = (self.folder / "keeper.lock").open("a")
-        if not _lock(self._keeper_lock, PATIENCE_SECONDS):
+        if not acquire(self._keeper_lock, PATIENCE_SECONDS):
             raise PostgresError(f"{self.folder} is in use by another server that was started from this clone.")
         self._keeper_lock.truncate(0)
         self._keeper_lock.write(str(os.getpid()))
         self._keeper_lock.flush()
         with (self.folder / "server.lock").open("w") as server_lock:
-            if not _lock(server_lock, 0):
+            if not acquire(server_lock, 0):
                 # The server's keeper was killed. Only that server holds this lock, so the pid is its own; if the server
                 # was killed as well, what is left of it is about to end.
                 with suppress(ProcessLookupError, FileNotFoundError):
@@ -202,7 +202,7 @@ class Keeper:
             *(word for option in self.options for word in ("-c", option)),
         ]
         with (self.folder / "server.lock").open("w") as lock, self.log.open("a") as log:
-            if not _lock(lock, PATIENCE_SECONDS):
+            if not acquire(lock, PATIENCE_SECONDS):
                 raise PostgresError(f"An earlier server does not let go of {self.folder}.")
             status.unlink(missing_ok=True)  # a killed server's: its number may be another process's by now
             server: subprocess.Popen[bytes] = subprocess.Popen(
@@ -230,7 +230,8 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _lock(file: IO[str], seconds: float) -> bool:
+def acquire(file: IO[str], seconds: float) -> bool:
+    """Lock a file that others may have locked, waiting for them at most `seconds`; whether it worked."""
     deadline = time.monotonic() + seconds
     while True:
         try:

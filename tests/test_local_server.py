@@ -1,6 +1,5 @@
 """`make run`: rows that survive, and clear sentences where it cannot run."""
 
-import fcntl
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ import psycopg2
 import pytest
 
 from dev.check_machine import lacking
-from dev.postgres import Postgres
+from dev.postgres import Postgres, acquire
 from tests.clients import Api, through_http
 from tests.conftest import ROOT, start_server
 from tests.pgbouncer import free_port
@@ -170,24 +169,12 @@ def test_the_server_ends_with_its_owner(folder: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
     assert owner.stdout
     owner.stdout.readline()
-    server_lock = folder / "server.lock"  # inherited by every process of the server
-    assert _is_held(server_lock)
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
-    deadline = time.monotonic() + 20
-    while _is_held(server_lock) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _is_held(server_lock)
-
-
-def _is_held(lock: Path) -> bool:
-    with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    with (folder / "server.lock").open() as lock:  # inherited by every process of the server
+        assert not acquire(lock, 0)
+        owner.kill()
+        owner.wait()
+        owner.stdout.close()
+        assert acquire(lock, 20)
 
 
 @pytest.mark.parametrize(
