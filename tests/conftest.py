@@ -54,6 +54,9 @@ TOOLS: dict[str, tuple[object, str]] = {
 }
 """What some tests need of the machine, by their marker: whether it is there, and what to say where it is not."""
 
+LEAST_TESTS = {"direct": 1402, "--pgbouncer": 641}
+"""How many tests each pass has at least. The second pass runs those that are marked `pooled` or `pgbouncer`."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--soak` and `--pgbouncer`."""
@@ -84,21 +87,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose what of the tests is about the database's side, or needs PgBouncer."""
-    ways_in = {"lambda_api", "local_api", "either_api"}
+    """Leave out what this machine cannot run, and choose the tests of this pass."""
 
     def chosen(item: pytest.Item) -> bool:
-        needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
         if any(item.get_closest_marker(marker) and not tool for marker, (tool, _) in TOOLS.items()):
             return False
+        needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
         if not config.getoption("--pgbouncer"):
             return not needs_pgbouncer
         callspec = getattr(item, "callspec", None)
-        if item.get_closest_marker("node") or (callspec and callspec.params.get("either_api") == "local"):
-            return False  # which is about callers, and not about the way to the database
-        return needs_pgbouncer or not ways_in.isdisjoint(getattr(item, "fixturenames", ()))
+        if callspec and callspec.params.get("either_api") == "local":
+            return False  # PgBouncer makes no difference to how a request reaches the API
+        return needs_pgbouncer or item.get_closest_marker("pooled") is not None
 
     items[:] = filter(chosen, items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a complete run that has lost tests: a marker or a fixture that was renamed must not drop them silently."""
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")  # which pytest-xdist's workers do not have
+    missing = config.stash[_MISSING]
+    is_partial = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
+    if reporter is None or is_partial or missing or session.exitstatus != pytest.ExitCode.OK:
+        return
+    least = LEAST_TESTS["--pgbouncer" if config.getoption("--pgbouncer") else "direct"]
+    passed = len(reporter.stats.get("passed", []))
+    if passed < least:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"\nOnly {passed} tests ran, of at least {least}: have some lost their marker?", red=True)
 
 
 @pytest.fixture(scope="session")

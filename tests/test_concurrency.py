@@ -10,6 +10,8 @@ import pytest
 from tests.clients import Api, through_lambda
 from tests.conftest import User
 
+pytestmark = pytest.mark.pooled
+
 PROCESSES = 7
 _call: Api
 _barrier: Any

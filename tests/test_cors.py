@@ -13,6 +13,8 @@ from tests.test_problems import app_on
 from tests.wire import Troublemaker
 from todo_api import repository
 
+pytestmark = pytest.mark.pooled
+
 ALLOWED = ["https://app.example", "http://localhost:3000"]
 DENIED = ["https://evil.example", "http://app.example", "https://app.example.evil", "https://app.example:444", "null"]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

@@ -16,6 +16,8 @@ from tests.conftest import User
 from tests.test_problems import app_on
 from tests.wire import Wire
 
+pytestmark = pytest.mark.pooled
+
 Request = tuple[str, str, dict[str, Any], int]
 Send = Callable[[Request], None]
 

@@ -12,6 +12,8 @@ from tests.clients import Api
 from tests.conftest import User
 from todo_api.models import Cursor
 
+pytestmark = pytest.mark.pooled
+
 CANARY = "s3cr3t-canary"
 ONE = "/v1/todos/{id}"
 ALL = "/v1/todos"

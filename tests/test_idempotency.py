@@ -9,6 +9,8 @@ from tests.clients import Answer, Api
 from tests.conftest import User, new_user
 from tests.test_hostile_input import assert_problem
 
+pytestmark = pytest.mark.pooled
+
 
 def _create(user: User, key: str, **body: Any) -> Answer:
     return user("POST", "/v1/todos", json={"title": "once"} | body, headers={"Idempotency-Key": key})

@@ -23,6 +23,8 @@ from todo_api import repository
 from todo_api.database import Database
 from todo_api.models import Preconditions, TodoQuery, TodoUpdate, TodoWrite
 
+pytestmark = pytest.mark.pooled
+
 ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "", {}),
     ("PUT", "", {"json": {"title": "taken over"}}),

@@ -12,6 +12,8 @@ from todo_api.database import Database
 from todo_api.models import Cursor, TodoQuery
 from todo_api.repository import PREAMBLE, Todos
 
+pytestmark = pytest.mark.pooled
+
 
 def _walk(user: User, parameters: str) -> Iterator[list[dict[str, Any]]]:
     cursor = ""

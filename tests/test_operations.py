@@ -10,6 +10,8 @@ import pytest
 from tests.clients import Answer, Api
 from tests.conftest import User
 
+pytestmark = pytest.mark.pooled
+
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

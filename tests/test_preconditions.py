@@ -11,6 +11,8 @@ from tests.clients import Answer, Api
 from tests.conftest import User, new_user
 from tests.test_hostile_input import assert_problem
 
+pytestmark = pytest.mark.pooled
+
 OTHER = '"1795167000123456"'
 """A tag of this API that no todo of these tests has."""
 

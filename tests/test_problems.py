@@ -37,6 +37,7 @@ def log_text(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join([*shown, caplog.text])
 
 
+@pytest.mark.pooled
 def test_a_bug_is_answered_and_logged_and_gives_nothing_away(
     carol: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_bug_is_answered_and_logged_and_gives_nothing_away(
     assert CANARY not in log_text(caplog)
 
 
+@pytest.mark.pooled
 def test_a_rejected_row_is_a_bug_that_tells_nothing_of_the_row(
     carol: User, sql: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,6 +98,7 @@ def test_the_database_repeats_the_limits(sql: Any, table: str, row: str) -> None
     sql("DELETE FROM users WHERE id = 'limits'")
 
 
+@pytest.mark.pooled
 def test_todos_go_with_their_user(carol: User, sql: Any) -> None:
     """Proves that removing a user removes their todos, and nobody else's."""
     carol.api("POST", "/v1/todos", user=f"leaving-{carol.id}", json={"title": "x"})
@@ -147,6 +150,7 @@ def test_a_schema_older_than_the_code_is_not_ready(new_database: Callable[[], st
         assert call("GET", "/ready").status == 200
 
 
+@pytest.mark.pooled
 def test_each_request_is_one_line_in_the_log_without_what_was_sent(
     carol: User, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,8 @@ from tests.clients import (
 from tests.conftest import User
 from tests.test_hostile_input import assert_problem
 
+pytestmark = pytest.mark.pooled
+
 ALL = "/v1/todos"
 ID = "c0ffee00-1234-4abc-9def-0123456789ab"
 ONE = f"{ALL}/{ID}"
