@@ -10,7 +10,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
-from todo_api.credentials import connection_uri
+from todo_api.credentials import uri_reader
 from todo_api.database import DatabaseUnavailable
 from todo_api.settings import Settings, SettingsError
 
@@ -40,7 +40,7 @@ def migrate(uri: str, revision: str = "head") -> None:
 def main() -> None:
     """Run from the command line."""
     try:
-        migrate(connection_uri(Settings.from_environment()), *sys.argv[1:2])
+        migrate(uri_reader(Settings.from_environment())(), *sys.argv[1:2])
     except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))
     except DBAPIError as refused:

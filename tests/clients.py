@@ -112,17 +112,14 @@ def http_api_event(
     *,
     base64: bool = False,
     authorizer: Mapping[str, Any] | None = None,
-    stage: str = "$default",
     domain: str = "abcdefghij.execute-api.eu-central-1.amazonaws.com",
 ) -> dict[str, Any]:
     """An event of an HTTP API, payload format 2.0.
 
-    A stage that has a name is part of the path; the key of a custom domain's API mapping is not.
-
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     raw_path, _, query = path.partition("?")
-    raw_path = ("" if stage == "$default" else f"/{stage}") + _as_http_apis_hand_it_on(raw_path)
+    raw_path = _as_http_apis_hand_it_on(raw_path)
     fields = {name.lower(): str(value) for name, value in headers.items()}
     cookies = fields.pop("cookie", "").split("; ")
     event: dict[str, Any] = {
@@ -154,7 +151,7 @@ def http_api_event(
             },
             "requestId": REQUEST_ID,
             "routeKey": "$default",
-            "stage": stage,
+            "stage": "$default",
             "time": "20/Nov/2026:09:30:00 +0000",
             "timeEpoch": 1795167000000,
         },
@@ -164,8 +161,6 @@ def http_api_event(
         event["cookies"] = cookies
     if query:
         event["queryStringParameters"] = {name: ",".join(values) for name, values in _parameters(query).items()}
-    if stage != "$default":
-        event["stageVariables"] = {"stageVariable1": "value1"}
     if authorizer is not None:
         event["requestContext"]["authorizer"] = authorizer
     if body is not None:

@@ -119,6 +119,16 @@ def test_a_malformed_setting_is_told() -> None:
     assert "secret" not in said
 
 
+def test_an_answer_without_a_body_declares_no_type(local_api: Api) -> None:
+    """Proves it for 204 and 304."""
+    created = local_api("POST", "/v1/todos", user="typeless", json={"title": "x"})
+    path = created.headers["location"]
+    known = local_api("GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]})
+    deleted = local_api("DELETE", path, user="typeless")
+    assert (known.status, deleted.status) == (304, 204)
+    assert not {"content-type"} & (set(known.headers) | set(deleted.headers))
+
+
 def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
     """Proves that fifty of them wait at the same time, and that others are answered meanwhile."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cached_property
 from typing import Any
 
 import psycopg2
@@ -110,7 +109,7 @@ class Database:
     """Opens sessions on one PostgreSQL database. Nothing connects before the first statement of a session."""
 
     def __init__(self, uri: Callable[[], str], preamble: str) -> None:
-        """Remember where things come from.
+        """Create the engine. It connects when a session sends its statement.
 
         Args:
             uri: returns the libpq connection URI. It is asked at the first connection, and again when the password
@@ -121,7 +120,7 @@ class Database:
         self._read_uri = uri
         self._preamble = preamble
         self._uri: str | None = None
-        self._is_rehearsing = False
+        self._engine = self._create_engine()
 
     @contextmanager
     def session(self, *, caller: str, seconds: float) -> Iterator[Session]:
@@ -136,17 +135,7 @@ class Database:
         finally:
             _deadline.set(math.inf)
 
-    @contextmanager
-    def rehearsal(self) -> Iterator[None]:
-        """Inside, a session's statement is compiled, and then fails for want of a connection."""
-        self._is_rehearsing = True
-        try:
-            yield
-        finally:
-            self._is_rehearsing = False
-
-    @cached_property
-    def _engine(self) -> Engine:
+    def _create_engine(self) -> Engine:
         # libpq waits for a frozen peer for ever, whatever its keepalives and timeouts say: psycopg2 hands every
         # wait of the process, connecting included, to this callback.
         extensions.set_wait_callback(_wait_until_deadline)
@@ -175,8 +164,6 @@ class Database:
 
     def _connect(self) -> extensions.connection:
         """Connect, again and again while there is time: what has not been sent may be tried as often as one likes."""
-        if self._is_rehearsing:
-            return _Unconnected()
         pause, longest = BACKOFF_SECONDS
         told = ""
         while True:
@@ -203,24 +190,6 @@ class Database:
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
-
-
-class _Unconnected(extensions.connection):
-    """A connection that was never made: good enough for SQLAlchemy until a compiled statement asks for a cursor."""
-
-    autocommit = True
-
-    def __init__(self) -> None:
-        """Do not connect, which is what psycopg2's own would do."""
-
-    def cursor(self, *_: Any, **__: Any) -> Any:
-        raise psycopg2.OperationalError("a rehearsal")
-
-    def rollback(self) -> None:
-        """Nothing has happened."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def _ask_nothing(connection: Connection) -> None:
