@@ -38,23 +38,6 @@ class Answer:
         return self.status, headers, self.body.replace(request_id.encode(), b"ID")
 
 
-class Repeated(str):
-    """A header field sent several times. As one text it is its values joined by a comma, as in payload format 2.0."""
-
-    values: tuple[str, ...]
-
-    def __new__(cls, *values: str) -> "Repeated":
-        """The field with these values."""
-        self = super().__new__(cls, ",".join(values))
-        self.values = values
-        return self
-
-
-def lines_of(value: str) -> list[str]:
-    """The values that a header field is sent with, line by line."""
-    return list(value.values) if isinstance(value, Repeated) else [value]
-
-
 Raw = Callable[[str, str, dict[str, str], bytes | None], Answer]
 """Sends method, path, header and body."""
 
@@ -211,8 +194,8 @@ def rest_api_event(
         "resource": "/{proxy+}",
         "path": f"{mapping}{raw_path}",
         "httpMethod": method,
-        "headers": {name: lines_of(value)[-1] for name, value in fields.items()},
-        "multiValueHeaders": {name: lines_of(value) for name, value in fields.items()},
+        "headers": fields,
+        "multiValueHeaders": {name: [value] for name, value in fields.items()},
         "queryStringParameters": {name: values[-1] for name, values in parameters.items()} or None,
         "multiValueQueryStringParameters": parameters or None,
         "pathParameters": {"proxy": raw_path.strip("/")},
@@ -293,8 +276,7 @@ def through_http(port: int) -> Raw:
         try:
             connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
             for name, value in headers.items():
-                for line in lines_of(value):
-                    connection.putheader(name, line.encode())
+                connection.putheader(name, value.encode())
             connection.endheaders(body)
             response = connection.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}

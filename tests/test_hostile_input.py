@@ -253,11 +253,11 @@ def test_the_first_fault_in_the_contract_s_order_is_answered(either_api: Api) ->
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/v1/todos", "GET, POST"),
-        ("/v1/todos/{id}", "DELETE, GET, PATCH, PUT"),
+        ("/v1/todos", "GET, HEAD, POST"),
+        ("/v1/todos/{id}", "DELETE, GET, HEAD, PATCH, PUT"),
         ("/v1/todos/{id}/toggle", "POST"),
         ("/health", "GET, HEAD"),
-        ("/ready", "GET"),
+        ("/ready", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(alice: User, path: str, methods: str) -> None:

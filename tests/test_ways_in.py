@@ -12,7 +12,6 @@ from tests.clients import (
     REQUEST_ID,
     Answer,
     Api,
-    Repeated,
     function_url_event,
     handle,
     http_api_event,
@@ -38,6 +37,10 @@ Request = tuple[str, str, dict[str, str], bytes | None]
 READS: list[Request] = [
     ("GET", "/health", {}, None),
     ("HEAD", "/health", {}, None),
+    ("HEAD", ALL, {}, None),
+    ("HEAD", ONE, {}, None),
+    ("HEAD", f"{ONE}/toggle", {}, None),
+    ("HEAD", "/nowhere", {}, None),
     ("GET", "/health?x=1", {}, None),
     ("GET", "/ready", {}, None),
     ("GET", "/openapi.json", {}, None),
@@ -80,7 +83,6 @@ READS: list[Request] = [
     ("GET", f"{ALL}/{ID[:-1]}c", {}, None),
     ("GET", ONE, {"If-None-Match": TAG}, None),
     ("GET", ONE, {"If-None-Match": f"W/{TAG}"}, None),
-    ("GET", ONE, {"If-None-Match": Repeated('"other"', TAG)}, None),
     ("GET", ONE, {"If-Match": '"other"'}, None),
     ("GET", ONE, {"If-Match": "not a tag"}, None),
     ("GET", ONE, {"Cookie": "session=abc123; theme=dark"}, None),
@@ -89,7 +91,6 @@ READS: list[Request] = [
     ("GET", ALL, {"X-User-Id": "a b"}, None),
     ("GET", ALL, {"X-User-Id": "a\u00fc"}, None),
     ("GET", ALL, {"X-User-Id": "x" * 256}, None),
-    ("GET", ALL, {"X-User-Id": Repeated("pat", "pat")}, None),
     ("GET", ALL, {"X-User-Id": "", "x-USER-id": "pat"}, None),
     ("GET", ALL, {"X-Request-Id": "my-own_1.id"}, None),
     ("GET", ALL, JSON, b"ignored \xff"),
@@ -109,8 +110,6 @@ WRITES: list[Request] = [
     ("POST", ALL, {"Content-Type": "", "content-TYPE": "application/json; charset=utf-8"}, TODO),
     ("POST", ALL, {**JSON, "Idempotency-Key": "the first"}, TODO),
     ("POST", ALL, {**JSON, "Idempotency-Key": "a-key"}, TODO),
-    ("POST", ALL, {**JSON, "Idempotency-Key": Repeated("a", "key")}, TODO),
-    ("POST", ALL, {"Content-Type": Repeated("application/json", "application/json")}, TODO),
     ("POST", ALL, {"Content-Type": "text/plain"}, TODO),
     ("POST", ALL, {"Content-Type": ""}, TODO),
     ("POST", ALL, JSON, b""),
@@ -126,8 +125,6 @@ WRITES: list[Request] = [
     ("POST", ALL, {**JSON, "X-User-Id": ""}, TODO),
     ("PUT", ONE, JSON, TODO),
     ("PUT", ONE, {**JSON, "If-Match": TAG}, TODO),
-    ("PUT", ONE, {**JSON, "If-Match": Repeated('"other"', TAG)}, TODO),
-    ("PUT", ONE, {**JSON, "If-Match": Repeated('"other"', f"W/{TAG}")}, TODO),
     ("PATCH", ONE, JSON, b"{}"),
     ("PATCH", ONE, {"Content-Type": "application/merge-patch+json"}, b'{"description": null}'),
     ("PATCH", ONE, {**JSON, "If-None-Match": "*"}, b'{"is_completed": true}'),
@@ -219,7 +216,7 @@ def test_a_todo_lives_its_life_through_each_way(way: Api) -> None:
     assert_problem(late, 412)
     assert way("PATCH", path, user=user, json={"description": "ä"}).json()["description"] == "ä"
     assert way("POST", f"{path}/toggle", user=user).json()["is_completed"] is True
-    assert way("POST", path, user=user).headers["allow"] == "DELETE, GET, PATCH, PUT"
+    assert way("POST", path, user=user).headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
     assert_problem(way("GET", f"{path}/", user=user), 404)
     deleted = way("DELETE", path, user=user)
     assert (deleted.status, deleted.body) == (204, b"")
@@ -259,24 +256,6 @@ def test_each_cursor_survives_each_way(way: Api, sql: Callable[..., Any]) -> Non
         query = page["next_cursor"] and f"?limit=1&cursor={page['next_cursor']}"
     assert found == expected
     assert set(cursors) == set(string.ascii_letters + string.digits + "-_")
-
-
-def test_a_repeated_header_field_is_its_values_joined(way: Api, request: pytest.FixtureRequest) -> None:
-    """Proves RFC 9110, section 5.3, on the wire and in each event; a REST API's values are joined with a space too."""
-    user = Repeated("a", "b")
-    created = way("POST", ALL, headers={"X-User-Id": user}, json={"title": "x"})
-    if "REST API" in request.node.name:
-        assert_problem(created, 401)
-        user = Repeated("a,b")
-        created = way("POST", ALL, headers={"X-User-Id": user}, json={"title": "x"})
-    assert created.json()["user_id"] == "a,b"
-    path, tag = created.headers["location"], created.headers["etag"]
-    for tags, status in [(('"1"', '"2"'), 412), (('"1"', tag), 200), ((tag, '"1"'), 412)]:
-        answer = way("PATCH", path, headers={"X-User-Id": user, "If-Match": Repeated(*tags)}, json={"title": "y"})
-        assert answer.status == status, tags
-    twice = Repeated("application/json", "application/json")
-    assert_problem(way("POST", ALL, headers={"X-User-Id": user, "Content-Type": twice}, json={"title": "x"}), 415)
-    assert way("DELETE", path, headers={"X-User-Id": user}).status == 204
 
 
 # --- events and responses ---------------------------------------------------------------------------------------------
@@ -328,7 +307,7 @@ def test_a_response_is_of_the_form_that_the_event_asks_for(form: Callable[..., d
         assert response.pop("statusCode") == status
         assert response.pop("isBase64Encoded") is False
         assert bool(response.pop("body")) is (status not in (204, 304) and method != "HEAD")
-        assert response.pop("headers")["x-request-id"] == REQUEST_ID
+        assert response.pop("headers").get("x-request-id") == (None if method == "OPTIONS" else REQUEST_ID)
         assert response == ({} if event.get("version") == "2.0" else {"multiValueHeaders": {}})
 
 
@@ -341,7 +320,6 @@ def test_the_request_id_is_the_client_s_own_or_the_gateway_s(carol: User) -> Non
         ("a b", REQUEST_ID),
         ("ü", REQUEST_ID),
         ("", REQUEST_ID),
-        (Repeated("a", "b"), REQUEST_ID),
     ]:
         answer = carol("GET", "/v1/todos/nothing", headers={"X-Request-Id": offered})
         assert answer.headers["x-request-id"] == used

@@ -3,7 +3,6 @@
 import logging
 import re
 import time
-from collections.abc import Iterable
 from functools import cache
 from uuid import uuid4
 
@@ -46,7 +45,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[
-            Middleware(RequestMiddleware),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
@@ -63,9 +61,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"],
                 max_age=600,
             ),
-            Middleware(ProblemMiddleware),
+            Middleware(RequestMiddleware),
         ],
-        # The framework has handlers of its own for these two; all other exceptions reach ProblemMiddleware.
+        # The framework has handlers of its own for these two; all other exceptions reach RequestMiddleware.
         exception_handlers={RequestValidationError: problems.answer, HTTPException: problems.answer},
     )
     app.state.settings = settings
@@ -83,7 +81,11 @@ def _operation_id(route: APIRoute) -> str:
 
 
 class RequestMiddleware:
-    """Gives each request its id and one line for each header, each response its common headers, and the log a line."""
+    """Gives each request an id, its response the common headers, and the log one line.
+
+    It stands inside the CORS middleware, so that a browser can read the 500 for an unforeseen exception, which
+    Starlette itself would answer outside of it. A preflight ends before it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -94,12 +96,13 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        scope["headers"] = _joined(scope["headers"])
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
         status = 0
+        is_head = scope["method"] == "HEAD"  # answered as GET, without the body (RFC 9110, section 9.3.2)
+        # A copy, because the scope is the server's.
+        inner = {**scope, "method": "GET" if is_head else scope["method"], "state": {"request_id": request_id}}
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_response(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -107,58 +110,29 @@ class RequestMiddleware:
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Cache-Control"] = "private, no-cache"
+            elif is_head:
+                message["body"] = b""
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(inner, receive, send_response)
+        except Exception as error:
+            if status:
+                raise
+            response = await problems.answer(Request(inner), error)
+            await response(inner, receive, send_response)
         finally:
-            # The route and not the path: whatever a client may put into a path stays out of the log.
-            route = scope.get("route")
             logger.info(
                 "request",
                 extra={
                     "request_id": request_id,
                     "method": scope["method"],
-                    "route": getattr(route, "path", None),
+                    # The route and not the path, which may hold anything that a client puts there.
+                    "route": getattr(inner.get("route"), "path", None),
                     "status": status,
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
                 },
             )
-
-
-class ProblemMiddleware:
-    """Answers every exception that nothing below answered.
-
-    Starlette's own place for that lies outside the CORS middleware, where no browser could read the answer.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request (ASGI 3)."""
-        started = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_and_note)
-        except Exception as error:
-            if started or scope["type"] != "http":
-                raise
-            response = await problems.answer(Request(scope), error)
-            await response(scope, receive, send)
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Header fields with the values of a repeated one joined (RFC 9110, section 5.3), as API Gateway does before us."""
-    joined: dict[bytes, bytes] = {}
-    for name, value in headers:
-        joined[name] = joined[name] + b"," + value if name in joined else value
-    return list(joined.items())
 
 
 def _request_id(scope: Scope) -> str:

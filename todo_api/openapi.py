@@ -167,7 +167,6 @@ _SUCCESSES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "deleteTodo": ("The todo is gone.", (), None),
     "toggleTodo": ("The todo as it is now.", ("ETag",), {**_CHANGED, "is_completed": True}),
     "checkHealth": ("The process answers.", (), {"status": "ok"}),
-    "checkHealthHead": ("The process answers.", (), None),
     "checkReadiness": ("The service is ready.", (), {"status": "ready"}),
 }
 """What each operation's success means, its headers, and the example of its body."""

@@ -103,7 +103,7 @@ def _problem(request: Request, error: Exception) -> Problem:
         case HTTPException(status_code=404):
             return Problem(404, "path-not-found", "There is nothing at this path.")
         case HTTPException(status_code=405):
-            allow = {"Allow": ", ".join(_methods(request))}
+            allow = {"Allow": _allowed_methods(request)}
             return Problem(405, "method-not-allowed", "This path does not take this method.", headers=allow)
         case DatabaseUnavailable():
             return _unavailable(request, error)
@@ -159,10 +159,11 @@ _DETAILS = {
 }
 
 
-def _methods(request: Request) -> list[str]:
+def _allowed_methods(request: Request) -> str:
     """Every method of the request's path: a router's own 405 lists those of the first route that matches."""
-    return [
+    methods = {
         method
-        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
-    ]
+    }
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

@@ -260,14 +260,6 @@ async def check_health() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@probes.head("/health")
-async def check_health_head() -> Response:
-    """Tell the same without a body."""
-    response = await check_health()
-    response.body = b""
-    return response
-
-
 @probes.get("/ready", responses=documented(500, 503))
 @in_thread
 def check_readiness(session: SessionDep) -> Response:
