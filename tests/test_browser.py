@@ -152,6 +152,7 @@ def _lived_the_life_of_a_todo(seen: Seen) -> None:
     assert seen["update"]["body"] == seen["replace"]["body"] | {
         "description": "Two",
         "updated_at": seen["update"]["body"]["updated_at"],
+        "etag": seen["update"]["headers"]["etag"],
     }
     assert seen["toggle"]["body"]["is_completed"] is True
     assert seen["toggle"]["headers"].keys() == TODO

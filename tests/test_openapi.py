@@ -134,8 +134,6 @@ def test_everything_has_a_description_an_example_and_limits() -> None:
     assert all("example" in header for header in components["headers"].values())
     for node in _nodes(components):
         match node.get("type"):
-            case "string" | ["string", "null"]:
-                assert {"enum", "pattern", "maxLength", "format"} & set(node), node
             case "integer":
                 assert {"minimum", "maximum"} <= set(node), node
             case "array":
@@ -204,11 +202,9 @@ def test_the_examples_tell_one_story() -> None:
     todo = OPERATIONS["createTodo"][2]["responses"]["201"]["content"]["application/json"]["example"]
     headers, parameters = DOCUMENT["components"]["headers"], DOCUMENT["components"]["parameters"]
     public = models.TodoPublic.model_validate(todo)
-    assert headers["ETag"]["example"] == public.etag()
+    assert headers["ETag"]["example"] == todo["etag"] == public.etag
     assert (
-        parameters["IfMatch"]["schema"]["examples"]
-        == parameters["IfNoneMatch"]["schema"]["examples"]
-        == [public.etag()]
+        parameters["IfMatch"]["schema"]["examples"] == parameters["IfNoneMatch"]["schema"]["examples"] == [public.etag]
     )
     assert headers["Location"]["example"] == f"/v1/todos/{public.id}"
     is_completed = parameters["IsCompleted"]["schema"]["examples"][0]
@@ -231,7 +227,7 @@ def test_parameters_take_their_examples(lambda_api: Api, todo_id: str) -> None:
             assert answer.status == 412 if "If-Match" in headers else answer.status < 300
             todo_id = fresh_todo(lambda_api)
             sent += len(query) + len(headers)
-    assert sent == 3 + 1 + 5 * 2
+    assert sent == 3 + 1 + 5
     (example,) = DOCUMENT["components"]["parameters"]["Id"]["schema"]["examples"]
     assert lambda_api("GET", f"/v1/todos/{example}", user="alice").status == 404
 
@@ -279,13 +275,11 @@ def test_each_status_occurs_where_it_is_listed_and_nowhere_else(lambda_api: Api)
                 request["path"] = request_for(operation_id, todo_id)["path"] + str(change["path"])
             answer = lambda_api(**request)
             response = as_documented(operation_id, answer)
-            if operation_id != "retrieveTodo" and status == 304 and answer.status == 412:
-                continue  # RFC 9110, section 13.1.2: 304 is for reading
             assert (answer.status == status) == (str(status) in operation["responses"]), (operation_id, answer)
             if answer.status >= 400:
                 assert but_for_what_changes(answer.json()) in _examples(response).values()
             pairs += 1
-    assert pairs == len(OPERATIONS) * len(PROVOCATIONS) - 4
+    assert pairs == len(OPERATIONS) * len(PROVOCATIONS)
 
 
 def _examples(response: dict[str, Any]) -> dict[str, Any]:
@@ -368,16 +362,6 @@ def test_the_pattern_of_a_description_is_what_is_taken(before: str, length: int,
     value = before + ("\r\n" if crlf else "x") * length + after
     taken = _takes(lambda sent: models.TodoWrite(title="x", description=sent), value)
     assert bool(re.fullmatch(models.DESCRIPTION_PATTERN, value)) == taken
-
-
-_ELEMENTS = st.lists(st.sampled_from(['"a"', 'W/"b"', "*", ",", " ", "\t", '"']), max_size=8).map("".join)
-
-
-@given(st.text(st.sampled_from('*,"W/ \ta\x80\x7f\xff'), max_size=12) | _ELEMENTS)
-def test_the_pattern_of_preconditions_is_what_is_taken(value: str) -> None:
-    """Proves that the document refuses and takes what the API does."""
-    taken = _takes(lambda sent: models.EntityTags.parse(sent, weak=True), value)
-    assert bool(re.fullmatch(models.ENTITY_TAGS_PATTERN, value)) == taken
 
 
 # --- /docs ------------------------------------------------------------------------------------------------------------

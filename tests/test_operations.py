@@ -29,6 +29,7 @@ def test_create_answers_with_the_whole_todo_and_its_place(alice: User) -> None:
         "is_completed": False,
         "created_at": todo["created_at"],
         "updated_at": todo["created_at"],
+        "etag": f'"{todo["created_at"]}"',
     }
     assert alice("GET", answer.headers["location"]).json() == todo
 
@@ -86,6 +87,7 @@ def test_replace_returns_omitted_fields_to_their_defaults(alice: User) -> None:
         "description": None,
         "is_completed": False,
         "updated_at": todo["updated_at"],
+        "etag": todo["etag"],
     }
     assert alice.list() == [todo, alice.todos[0]]
 
@@ -108,7 +110,7 @@ def test_update_changes_the_named_fields_only(alice: User, patch: dict[str, obje
     answer = alice("PATCH", path, json=patch, headers={"Content-Type": media_type})
     todo = answer.json()
     assert answer.status == 200
-    assert todo == alice.todos[0] | patch | {"updated_at": todo["updated_at"]}
+    assert todo == alice.todos[0] | patch | {"updated_at": todo["updated_at"], "etag": todo["etag"]}
     assert alice.list() == [alice.todos[1], todo]
 
 
@@ -159,7 +161,7 @@ def test_toggle_flips_there_and_back(alice: User) -> None:
         (200, True),
     ]
     last = answers[-1].json()
-    assert last == alice.todos[0] | {"is_completed": True, "updated_at": last["updated_at"]}
+    assert last == alice.todos[0] | {"is_completed": True, "updated_at": last["updated_at"], "etag": last["etag"]}
     assert alice.list() == [alice.todos[1], last]
 
 

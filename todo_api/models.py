@@ -5,7 +5,6 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,6 +18,7 @@ from pydantic import (
     StrictBool,
     ValidationInfo,
     WithJsonSchema,
+    computed_field,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -299,9 +299,20 @@ class TodoPublic(BaseModel):
     created_at: CreatedAt
     updated_at: UpdatedAt
 
+    @computed_field(description="This version of the todo, for `If-Match`.", examples=['"2026-11-20T09:30:00.123456Z"'])  # type: ignore[prop-decorator]  # pydantic's documented way
+    @property
     def etag(self) -> str:
-        """The strong entity tag of this state (RFC 9110, section 8.8.3): `updated_at` is never the same again."""
-        return f'"{_microseconds(self.updated_at)}"'
+        """A strong entity tag (RFC 9110, section 8.8.3): no two versions have the same `updated_at`."""
+        return f'"{_rfc3339(self.updated_at)}"'
+
+
+def version_of(etag: str) -> datetime | None:
+    """The `updated_at` that an entity tag of this API stands for, or None for any other tag."""
+    try:
+        version = datetime.fromisoformat(etag.strip('"'))
+        return version if etag == f'"{_rfc3339(version)}"' else None
+    except (ValueError, OverflowError):  # OverflowError: a time whose offset leads out of the years 1 to 9999
+        return None
 
 
 CURSOR_PATTERN = "^[A-Za-z0-9_-]{35}$"
@@ -399,99 +410,7 @@ class TodoQuery(BaseModel):
 
 # --- request headers --------------------------------------------------------------------------------------------------
 
-# RFC 9110, section 8.8.3; an octet above 127 arrives as the character of the same number.
-_ENTITY_TAG = re.compile('(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _IDEMPOTENCY_KEY = re.compile(rf"[\x21-\x7e]{{1,{IDEMPOTENCY_KEY_MAX}}}")
-
-# What `EntityTags.parse` takes, as a regular expression that every language reads: elements of a list may be empty.
-_TAG = r'[ \t]*(W/)?"[!#-~\x80-\xff]*"[ \t]*'
-ENTITY_TAGS_PATTERN = rf"^([ \t]*\*[ \t]*|([ \t]*,)*{_TAG}(,({_TAG}|[ \t]*))*)$"
-
-
-@dataclass(frozen=True)
-class EntityTags:
-    """The value of `If-Match` or `If-None-Match`: which versions of a todo it names.
-
-    A version is an `updated_at`. `versions` is None for `*`, which names every one. Tags that are not of this API are
-    left out, for no todo has them.
-    """
-
-    versions: frozenset[datetime] | None
-
-    def __contains__(self, version: datetime) -> bool:
-        return self.versions is None or version in self.versions
-
-    @classmethod
-    def parse(cls, text: str, *, weak: bool) -> "EntityTags":
-        """Read a header field's value.
-
-        Args:
-            text: `*`, or entity tags separated by commas (RFC 9110, section 13.1).
-            weak: whether tags are compared weakly; if not, a weak one matches nothing (section 8.8.3.2).
-
-        Raises:
-            ValueError: it is neither.
-        """
-        if text.strip(" \t") == "*":
-            return cls(None)
-        elements = {element.strip(" \t") for element in _ENTITY_TAG.sub('""', text).split(",")}
-        if not {'""'} <= elements <= {'""', ""}:  # a list may have empty elements (section 5.6.1.2)
-            raise ValueError("not entity tags")
-        tags = [opaque for is_weak, opaque in _ENTITY_TAG.findall(text) if weak or not is_weak]
-        return cls(frozenset(version for version in map(_version, tags) if version))
-
-
-def _version(opaque: str) -> datetime | None:
-    """The `updated_at` that a tag of this API stands for."""
-    try:
-        return _moment(int(opaque)) if re.fullmatch("[1-9][0-9]{0,17}", opaque) else None
-    except OverflowError:
-        return None
-
-
-def _entity_tags(value: Any, *, weak: bool) -> EntityTags:
-    try:
-        return EntityTags.parse(value, weak=weak)
-    except ValueError:
-        raise PydanticCustomError("entity_tags", 'Must be * or entity tags, as in "abc", "def"') from None
-
-
-_SOME_TAG = '"1795167000123456"'
-
-
-class Preconditions(BaseModel):
-    """The request headers that say which version of a todo a request is meant for (RFC 9110, section 13.1)."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    if_match: Annotated[
-        Annotated[EntityTags, BeforeValidator(partial(_entity_tags, weak=False))] | None,
-        _documented(
-            "string",
-            "Go on only if the todo is in one of these versions, else 412: the `ETag` of an earlier answer, or `*` for "
-            "any. Weak tags match nothing.",
-            _SOME_TAG,
-            pattern=ENTITY_TAGS_PATTERN,
-        ),
-    ] = Field(None, alias="If-Match")
-    if_none_match: Annotated[
-        Annotated[EntityTags, BeforeValidator(partial(_entity_tags, weak=True))] | None,
-        _documented(
-            "string",
-            "Go on only if the todo is in none of these versions: else 304 on retrieve, 412 on the others. Weak tags "
-            "match too.",
-            _SOME_TAG,
-            pattern=ENTITY_TAGS_PATTERN,
-        ),
-    ] = Field(None, alias="If-None-Match")
-
-    def wants(self, version: datetime) -> bool:
-        """Whether `If-Match` allows a todo in this version."""
-        return self.if_match is None or version in self.if_match
-
-    def knows(self, version: datetime) -> bool:
-        """Whether `If-None-Match` says that the client has this version already."""
-        return self.if_none_match is not None and version in self.if_none_match
 
 
 def _idempotency_key(value: str) -> str:

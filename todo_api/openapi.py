@@ -114,9 +114,7 @@ _HEADERS = {
     ),
     "Cache-Control": _header("Ask again before using it again.", "private, no-cache", const="private, no-cache"),
     "X-Content-Type-Options": _header("The declared type is the type.", "nosniff", const="nosniff"),
-    "ETag": _header(
-        "Stands for this version of this todo.", '"1795167000123456"', type="string", pattern='^"[1-9][0-9]{0,17}"$'
-    ),
+    "ETag": _header("This version of this todo.", '"2026-11-20T09:30:00.123456Z"', type="string"),
     "Location": _header(
         "The path of the todo.",
         "/v1/todos/0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10",
@@ -144,8 +142,13 @@ _TODO = {
     "is_completed": False,
     "created_at": "2026-11-20T09:30:00.123456Z",
     "updated_at": "2026-11-20T09:30:00.123456Z",
+    "etag": '"2026-11-20T09:30:00.123456Z"',
 }
-_CHANGED = {**_TODO, "updated_at": "2026-11-20T09:31:00.654321Z"}
+_CHANGED = {
+    **_TODO,
+    "updated_at": "2026-11-20T09:31:00.654321Z",
+    "etag": '"2026-11-20T09:31:00.654321Z"',
+}
 
 _REQUESTS: dict[str, Any] = {
     "createTodo": {"title": "Buy milk", "description": "Two of them"},
@@ -177,7 +180,7 @@ _ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {
     400: ("The body is empty, is not one JSON value in UTF-8, or has a key twice in an object.", ()),
     401: ("The request does not name its user, or with what cannot be a user id.", ("WWW-Authenticate",)),
     404: ("The caller has no such todo.", ()),
-    412: ("The todo is not in a version that If-Match or If-None-Match allows.", ()),
+    412: ("The todo has another version than If-Match names.", ()),
     413: ("The body has more than 65,536 bytes, whether or not the operation takes one.", ()),
     415: ("The body is of another type, or declares none.", ()),
     422: ("A field, parameter, header, id or cursor is invalid; or the idempotency key has been used otherwise.", ()),
@@ -200,9 +203,7 @@ _PROBLEMS = {
     ),
     "No user": Problem(401, "not-identified", "The request does not name its user."),
     "No such todo": Problem(404, "todo-not-found", "There is no such todo."),
-    "Changed meanwhile": Problem(
-        412, "precondition-failed", "The todo is not in the version that the request is meant for."
-    ),
+    "Changed meanwhile": Problem(412, "precondition-failed", "The todo has changed since this version."),
     "A long body": Problem(413, "body-too-large", "The body may have at most 65,536 bytes."),
     "Create and replace": Problem(415, "unsupported-media-type", "Send the body with Content-Type: application/json."),
     "Update": Problem(
@@ -277,7 +278,8 @@ def _complete(operation: dict[str, Any], shared_parameters: dict[str, Any]) -> N
     for index, parameter in enumerate(operation.get("parameters", [])):
         schema = parameter["schema"]
         schema.pop("title")
-        parameter["description"] = schema.pop("description")
+        schema |= schema.pop("anyOf", [{}])[0]  # a parameter may be missing, but is never null
+        parameter["description"] = schema.pop("description", None) or parameter["description"]
         key = parameter["name"].title().replace("-", "").replace("_", "")
         shared_parameters[key] = parameter
         operation["parameters"][index] = {"$ref": f"#/components/parameters/{key}"}

@@ -96,7 +96,7 @@ def _problem(request: Request, error: Exception) -> Problem:
         case TodoNotFound():
             return Problem(404, "todo-not-found", "There is no such todo.")
         case PreconditionFailed():
-            return Problem(412, "precondition-failed", "The todo is not in the version that the request is meant for.")
+            return Problem(412, "precondition-failed", "The todo has changed since this version.")
         case IdempotencyKeyReused():
             reused = {"in": "header", "field": "Idempotency-Key", "detail": "Has been sent with another body"}
             return Problem(422, "idempotency-key-reused", "Another request has this idempotency key.", errors=[reused])

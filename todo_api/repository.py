@@ -4,8 +4,8 @@
 statement itself; another user's row is therefore a missing row, and there is nothing to compare afterwards.
 """
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -30,7 +30,6 @@ from sqlmodel import Session, col, select
 
 from todo_api.models import (
     Cursor,
-    Preconditions,
     Todo,
     TodoPage,
     TodoPublic,
@@ -57,8 +56,6 @@ LATER: ColumnElement[Any] = func.greatest(func.clock_timestamp(), col(Todo.updat
 IS_NEW: ColumnElement[bool] = literal_column("todos.xmax = 0").label("is_new")
 """Whether a row that a create returns was made by it: one that was there already bears the mark of its update."""
 
-NO_PRECONDITIONS = Preconditions()
-
 _Owned = TypeVar("_Owned", Select[Any], Update, Delete, Update | Delete)
 
 
@@ -67,7 +64,7 @@ class TodoNotFound(Exception):
 
 
 class PreconditionFailed(Exception):
-    """The user's todo is not in a version that the request is meant for."""
+    """The todo has another version than the request is meant for."""
 
 
 class IdempotencyKeyReused(Exception):
@@ -132,58 +129,59 @@ class Todos:
         more = len(rows) > query.limit
         return TodoPage(items=items, next_cursor=str(_after(items[-1], query)) if more else None)
 
-    def retrieve(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
-        """The todo with this id, whether or not the client knows this version of it already.
+    def retrieve(self, todo_id: UUID) -> TodoPublic:
+        """The todo with this id.
 
         Raises:
             TodoNotFound: the user has none.
-            PreconditionFailed: it is there, and not in a version that the client wants.
         """
         row = self._execute(self._mine(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
         if row is None:
             raise TodoNotFound
-        if not preconditions.wants(row.updated_at):
-            raise PreconditionFailed
         return TodoPublic.model_validate(row)
 
-    def replace(self, todo_id: UUID, todo: TodoWrite, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+    def replace(self, todo_id: UUID, todo: TodoWrite, versions: Collection[datetime] | None = None) -> TodoPublic:
         """Set every field that a client decides.
+
+        Args:
+            todo_id: the todo's id.
+            todo: the new values.
+            versions: change the todo only if its `updated_at` is one of these; None for any.
 
         Raises:
             TodoNotFound: the user has no todo with this id.
-            PreconditionFailed: it is there, and not in a version that the request is meant for.
+            PreconditionFailed: the todo has another version.
         """
-        return self._change(todo_id, todo.model_dump(), preconditions)
+        return self._change(todo_id, todo.model_dump(), versions)
 
-    def update(self, todo_id: UUID, patch: TodoUpdate, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+    def update(self, todo_id: UUID, patch: TodoUpdate, versions: Collection[datetime] | None = None) -> TodoPublic:
         """Set the fields that the patch names; a patch that names none only reads. Raises like `replace`."""
         fields = patch.model_dump(exclude_unset=True)
         if fields:
-            return self._change(todo_id, fields, preconditions)
-        todo = self.retrieve(todo_id, preconditions)
-        if preconditions.knows(todo.updated_at):
+            return self._change(todo_id, fields, versions)
+        todo = self.retrieve(todo_id)
+        if versions is not None and todo.updated_at not in versions:
             raise PreconditionFailed
         return todo
 
-    def toggle(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> TodoPublic:
+    def toggle(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> TodoPublic:
         """Flip `is_completed` in the database, so that concurrent flips all count. Raises like `replace`."""
-        return self._change(todo_id, {"is_completed": not_(col(Todo.is_completed))}, preconditions)
+        return self._change(todo_id, {"is_completed": not_(col(Todo.is_completed))}, versions)
 
-    def delete(self, todo_id: UUID, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
+    def delete(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> None:
         """Remove the todo for good. Raises like `replace`."""
-        self._write(todo_id, delete(Todo), preconditions)
+        self._write(todo_id, delete(Todo), versions)
 
-    def _change(self, todo_id: UUID, fields: dict[str, Any], preconditions: Preconditions) -> TodoPublic:
-        return self._write(todo_id, update(Todo).values(**fields, updated_at=LATER), preconditions)
+    def _change(self, todo_id: UUID, fields: dict[str, Any], versions: Collection[datetime] | None) -> TodoPublic:
+        return self._write(todo_id, update(Todo).values(**fields, updated_at=LATER), versions)
 
-    def _write(self, todo_id: UUID, write: Update | Delete, preconditions: Preconditions) -> TodoPublic:
+    def _write(self, todo_id: UUID, write: Update | Delete, versions: Collection[datetime] | None) -> TodoPublic:
         """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
         write = self._mine(write.where(col(Todo.id) == todo_id)).returning(Todo)
         statement: Executable = write
-        if preconditions.if_match or preconditions.if_none_match:
+        if versions is not None:
             target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
-            conditions = _allowed(preconditions, target.c.updated_at)
-            written = write.where(col(Todo.id) == target.c.id, *conditions).cte("written")
+            written = write.where(col(Todo.id) == target.c.id, target.c.updated_at.in_(versions)).cte("written")
             statement = written.select().select_from(target.outerjoin(written, true()))
         row = self._execute(statement).one_or_none()
         if row is None:
@@ -198,16 +196,6 @@ class Todos:
     def _execute(self, statement: Executable) -> Result[Any]:
         """Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page."""
         return self._session.connection().execute(statement)
-
-
-def _allowed(preconditions: Preconditions, version: ColumnElement[Any]) -> Iterator[ColumnElement[bool]]:
-    """What `Preconditions.wants` and `Preconditions.knows` say, in SQL."""
-    wanted, unwanted = preconditions.if_match, preconditions.if_none_match
-    if wanted and wanted.versions is not None:
-        yield version.in_(wanted.versions)
-    if unwanted:
-        # Not `false()`, which would swallow the other conditions. A version is never null.
-        yield version.is_(None) if unwanted.versions is None else version.not_in(unwanted.versions)
 
 
 def _after(todo: TodoPublic, query: TodoQuery) -> Cursor:

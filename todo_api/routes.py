@@ -18,7 +18,6 @@ from sqlmodel import Session
 from todo_api.identity import HEADER, user_id_of
 from todo_api.models import (
     IdempotencyKey,
-    Preconditions,
     TodoId,
     TodoPage,
     TodoPublic,
@@ -26,6 +25,7 @@ from todo_api.models import (
     TodoUpdate,
     TodoWrite,
 )
+from todo_api.preconditions import IfMatchVersions, IfNoneMatchHeader, if_none_match_matches
 from todo_api.problems import Problem, documented
 from todo_api.repository import Todos, check_ready
 
@@ -149,14 +149,13 @@ SessionDep = Annotated[Session, Depends(session_of_nobody, scope="function")]
 
 # `id` is the name in the contract, and a builtin in Python.
 TodoIdInPath = Annotated[TodoId, Path(alias="id")]
-PreconditionsInHeader = Annotated[Preconditions, Header()]
 
 
 class TodoResponse(ModelResponse):
     """One todo, with the entity tag of its version."""
 
     def __init__(self, todo: TodoPublic, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(todo, status_code, {"ETag": todo.etag(), **(headers or {})})
+        super().__init__(todo, status_code, {"ETag": todo.etag, **(headers or {})})
 
 
 _P = ParamSpec("_P")
@@ -208,47 +207,43 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> Respons
     return ModelResponse(todos.page(query))
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=ONE | {304: {}})
+@router.get("/{id}", response_model=TodoPublic, responses=documented(404) | {304: {}})
 @in_thread
-def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
+def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, if_none_match: IfNoneMatchHeader = None) -> Response:
     """Retrieve a todo, unless the caller has this version of it already."""
-    todo = todos.retrieve(todo_id, preconditions)
-    if preconditions.knows(todo.updated_at):
-        return Response(status_code=304, headers={"ETag": todo.etag()})
+    todo = todos.retrieve(todo_id)
+    if if_none_match_matches(if_none_match, todo.etag):
+        return Response(status_code=304, headers={"ETag": todo.etag})
     return TodoResponse(todo)
 
 
 @router.put("/{id}", response_model=TodoPublic, responses=BODY | ONE)
 @in_thread
-def replace_todo(
-    todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, preconditions: PreconditionsInHeader
-) -> Response:
+def replace_todo(todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, versions: IfMatchVersions) -> Response:
     """Replace a todo: fields that are left out return to their defaults."""
-    return TodoResponse(todos.replace(todo_id, body, preconditions))
+    return TodoResponse(todos.replace(todo_id, body, versions))
 
 
 @router.patch("/{id}", response_model=TodoPublic, responses=BODY | ONE)
 @in_thread
-def update_todo(
-    todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, preconditions: PreconditionsInHeader
-) -> Response:
+def update_todo(todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, versions: IfMatchVersions) -> Response:
     """Update a todo: fields that are left out keep their values, and null clears the description."""
-    return TodoResponse(todos.update(todo_id, body, preconditions))
+    return TodoResponse(todos.update(todo_id, body, versions))
 
 
 @router.delete("/{id}", status_code=204, responses=ONE)
 @in_thread
-def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
+def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> Response:
     """Delete a todo for good."""
-    todos.delete(todo_id, preconditions)
+    todos.delete(todo_id, versions)
     return Response(status_code=204)
 
 
 @router.post("/{id}/toggle", response_model=TodoPublic, responses=ONE)
 @in_thread
-def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, preconditions: PreconditionsInHeader) -> Response:
+def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> Response:
     """Complete a todo, or take its completion back."""
-    return TodoResponse(todos.toggle(todo_id, preconditions))
+    return TodoResponse(todos.toggle(todo_id, versions))
 
 
 probes = APIRouter(tags=["probes"])

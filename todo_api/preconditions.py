@@ -1,0 +1,51 @@
+"""Conditional requests (RFC 9110, section 13.1): header fields in, plain values out."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+from todo_api.models import version_of
+
+IfMatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="Change the todo only if it still has one of these versions, else 412: the `etag` of an earlier "
+        "answer, or `*` for any version.",
+        examples=['"2026-11-20T09:30:00.123456Z"'],
+    ),
+]
+IfNoneMatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        description="Answer 304 without a body if the todo still has one of these versions: the `etag` of an earlier "
+        "answer.",
+        examples=['"2026-11-20T09:30:00.123456Z"'],
+    ),
+]
+
+_ENTITY_TAG = re.compile('(W/)?("[^"]*")')
+
+
+async def if_match_versions(if_match: IfMatchHeader = None) -> frozenset[datetime] | None:
+    """The versions that `If-Match` names; None where it allows every version.
+
+    Weak tags and tags that are not of this API match nothing (RFC 9110, section 13.1.1).
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    strong_tags = [tag for weak, tag in _ENTITY_TAG.findall(if_match) if not weak]
+    return frozenset(version for tag in strong_tags if (version := version_of(tag)))
+
+
+IfMatchVersions = Annotated[frozenset[datetime] | None, Depends(if_match_versions)]
+
+
+def if_none_match_matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether `If-None-Match` names this version. The comparison is weak (RFC 9110, section 13.1.2)."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in [tag for _, tag in _ENTITY_TAG.findall(if_none_match)]
