@@ -1,6 +1,7 @@
 """What the OpenAPI document cannot say, said to Schemathesis, which loads this module by `schemathesis.toml`."""
 
 import os
+import re
 from itertools import count
 from typing import Any
 from urllib.parse import unquote
@@ -25,9 +26,12 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bo
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__: Any) -> None:
-    """Make what is meant to be valid valid where that depends on other requests: no key twice, and real cursors."""
+    """Make what is meant to be valid valid: texts without control characters, no key twice, and real cursors."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
+    for name in ("title", "description"):
+        if isinstance(case.body, dict) and isinstance(text := case.body.get(name), str):
+            case.body[name] = re.sub(r"[\x00-\x1f]", "", text).strip() or "x"
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{next(_keys)}"
     if "cursor" in case.query:

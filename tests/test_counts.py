@@ -82,7 +82,7 @@ REFUSED: dict[str, Request] = {
     "key": ("POST", "/v1/todos", {"json": {"title": "x"}, "headers": {"Idempotency-Key": "a b"}}, 422),
     "parameter": ("GET", "/v1/todos?limit=0", {}, 422),
     "cursor": ("GET", "/v1/todos?cursor=x", {}, 422),
-    "stray parameter": ("GET", "/v1/todos/{id}?x=1", {}, 422),
+    "unknown parameter": ("GET", "/v1/todos?x=1", {}, 422),
     "preflight": (
         "OPTIONS",
         "/v1/todos",

@@ -23,18 +23,12 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "white space": (b" \n", 400),
     "not JSON": (b"{title: 1}", 400),
     "two values": (b'{"title": "x"} {}', 400),
-    "a byte order mark": ("\ufeff{}".encode(), 400),
-    "UTF-16": ('{"title": "x"}'.encode("utf-16"), 400),
     "Latin-1": ('{"title": "ü"}'.encode("latin-1"), 400),
     "broken UTF-8": (b'{"title": "\xc3"}', 400),
-    "an encoded surrogate": (b'{"title": "\xed\xa0\x80"}', 400),
     "a raw NUL": (b'{"title": "a\x00b"}', 400),
-    "the same key twice": (b'{"title": "x", "title": "x"}', 400),
-    "the same key twice, deep": (b'{"title": "x", "x": [{"a": 1, "a": 1}]}', 400),
-    "NaN": (b'{"title": "x", "is_completed": NaN}', 400),
-    "Infinity": (b'{"title": "x", "is_completed": -Infinity}', 400),
     "brackets without end": (b"[" * 60_000, 400),
     "deep nesting": (b'{"title": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", 400),
+    "a number of 5,000 digits": (b'{"title": ' + b"9" * 5_000 + b"}", 400),
     "6 MB": (b'{"title": "' + b"x" * 6_000_000 + b'"}', 413),
     "one byte too much": (b'{"title": "x"}' + b" " * (65_536 - 13), 413),
     "null": (b"null", 422),
@@ -42,7 +36,9 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "a string": (b'"s3cr3t-canary"', 422),
     "a list": (b'["s3cr3t-canary"]', 422),
     "10^400": (b'{"title": 1' + b"0" * 400 + b"}", 422),
-    "a number of 5,000 digits": (b'{"title": ' + b"9" * 5_000 + b"}", 422),
+    "NaN": (b'{"title": "x", "is_completed": NaN}', 422),
+    "Infinity": (b'{"title": -Infinity}', 422),
+    "an encoded surrogate": (b'{"title": "\xed\xa0\x80"}', 422),
     "1e999": (b'{"title": 1e999}', 422),
     "nesting": (b'{"title": ' + b"[" * 100 + b"]" * 100 + b"}", 422),
     "NUL": (rb'{"title": "s3cr3t-canary\u0000"}', 422),
@@ -134,6 +130,9 @@ def test_a_body_of_another_type_is_refused(alice: User, media_type: str) -> None
     for method, path in [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]:
         path = path.format(id=alice.todos[0]["id"])
         assert_problem(alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type}), 415)
+        answer = alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type})
+        accepted = "application/json, application/merge-patch+json" if method == "PATCH" else None
+        assert answer.headers.get("accept-patch") == accepted  # RFC 5789, section 2.2
     merge_patch = {"Content-Type": "application/merge-patch+json"}
     assert_problem(alice("POST", ALL, json={"title": "x"}, headers=merge_patch), 415)
 
@@ -144,32 +143,38 @@ def test_parameters_and_case_of_a_media_type_do_not_matter(alice: User, media_ty
     assert alice("POST", ALL, json={"title": "x"}, headers={"Content-Type": media_type}).status == 201
 
 
-IDS = ["1", "null", "%00", "..", "a%2Fb", "%F0%9F%A6%86", "0" * 36, "x" * 2_000, "{id}0", "urn:uuid:{id}", "%7B{id}%7D"]
+IDS = ["1", "null", "%00", "..", "a%2Fb", "%F0%9F%A6%86", "0" * 36, "x" * 2_000, "{id}0", "{id}%00", "-{id}"]
 
 
 @pytest.mark.parametrize("bad_id", IDS)
 def test_a_bad_id_is_refused(alice: User, bad_id: str) -> None:
-    """Proves that only the canonical form of a UUID is an id; a slash makes it another path."""
+    """Proves that what is no UUID is no id; a slash makes it another path."""
     bad_id = bad_id.format(id=alice.todos[0]["id"])
-    without_hyphens = alice.todos[0]["id"].replace("-", "")
-    for text in (bad_id, without_hyphens):
-        status = 404 if text == "a%2Fb" else 422
-        for method, suffix in [("GET", ""), ("DELETE", ""), ("POST", "/toggle")]:
-            problem = assert_problem(alice(method, f"/v1/todos/{text}{suffix}"), status)
-            if status == 422:
-                assert problem["errors"] == [{"in": "path", "field": "id", "detail": "Must be a UUID"}]
+    status = 404 if bad_id == "a%2Fb" else 422
+    for method, suffix in [("GET", ""), ("DELETE", ""), ("POST", "/toggle")]:
+        problem = assert_problem(alice(method, f"/v1/todos/{bad_id}{suffix}"), status)
+        if status == 422:
+            assert problem["errors"] == [{"in": "path", "field": "id", "detail": "Must be a UUID"}]
+
+
+def test_what_python_reads_as_json_is_taken(alice: User) -> None:
+    """Proves that encodings and keys given twice are the JSON parser's to judge: the last value of a key counts."""
+    for body in ('\ufeff{"title": "x"}'.encode(), '{"title": "x"}'.encode("utf-16"), b'{"title": "y", "title": "x"}'):
+        answer = alice("POST", ALL, body=body)
+        assert (answer.status, answer.json()["title"]) == (201, "x")
+
+
+def test_of_a_repeated_parameter_the_last_counts_and_single_todos_take_none(alice: User) -> None:
+    """Proves what becomes of parameters that nobody needs."""
+    assert alice.list("limit=2&limit=1") == [alice.todos[1]]
+    assert alice.list("is_completed=true&is_completed=0") == [alice.todos[0]]
+    assert alice("GET", f"/v1/todos/{alice.todos[0]['id']}?verbose=1").json() == alice.todos[0]
 
 
 QUERIES = [
-    *(
-        f"limit={limit}"
-        for limit in ["0", "-1", "101", "1" + "0" * 20, "9" * 5_000, "", "x", "1.0", "+5", "%205", "1_0", "٣"]
-    ),
-    *(f"is_completed={value}" for value in ["", "1", "0", "True", "TRUE", "yes", "null", "true%00"]),
+    *(f"limit={limit}" for limit in ["0", "-1", "101", "1" + "0" * 20, "9" * 5_000, "", "x", "1.5", "٣"]),
+    *(f"is_completed={value}" for value in ["", "2", "null", "true%00"]),
     *(f"cursor={value}" for value in ["", "x", "A" * 35, "!" * 35, "A" * 10_000, "%00", "AQAABkTx-_Y", "ü"]),
-    "limit=1&limit=1",
-    "cursor=x&cursor=y",
-    "is_completed=true&is_completed=false",
     "complete=true",
     "s3cr3t-canary=1",
     "=1",
@@ -181,7 +186,7 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:30])
 def test_a_bad_parameter_is_refused(alice: User, query: str) -> None:
-    """Proves 422 for each parameter of the list out of its range, repeated, misspelt or unknown."""
+    """Proves 422 for each parameter of the list out of its range, misspelt or unknown."""
     if query == "s3cr3t-canary=1":
         answer = alice("GET", f"{ALL}?{query}")
         assert answer.json()["errors"] == [{"in": "query", "field": "s3cr3t-canary", "detail": "Is not known here"}], (

@@ -4,14 +4,12 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urljoin
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dev.openapi import text
 from tests.clients import Answer, Api, http_api_event, invoke, rest_api_event
@@ -116,14 +114,7 @@ def test_the_document_names_the_way_in_which_callers_are_known() -> None:
     assert document == header
 
 
-def _nodes(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from _nodes(child)
-
-
-def test_everything_has_a_description_an_example_and_limits() -> None:
+def test_everything_has_a_description_and_an_example() -> None:
     """Proves that no operation, parameter, header, response or field goes without them."""
     components = DOCUMENT["components"]
     described = [*components["parameters"].values(), *components["headers"].values(), *components["responses"].values()]
@@ -132,12 +123,6 @@ def test_everything_has_a_description_an_example_and_limits() -> None:
     fields = [field for schema in components["schemas"].values() for field in schema["properties"].values()]
     assert all(len(node["description"]) > 5 for node in [*described, *fields])
     assert all("example" in header for header in components["headers"].values())
-    for node in _nodes(components):
-        match node.get("type"):
-            case "integer":
-                assert {"minimum", "maximum"} <= set(node), node
-            case "array":
-                assert "maxItems" in node, node
     for schema in components["schemas"].values():
         for field in schema["properties"].values():
             # A problem's members have theirs in the examples of each error.
@@ -242,7 +227,7 @@ PROVOCATIONS: dict[int, dict[str, Any]] = {
     412: {"headers": {"If-Match": '"1"'}},
     413: {"body": " " * 65_537},
     415: {"headers": {"Content-Type": "text/plain"}},
-    422: {"path": "?verbose=1"},
+    422: {"path": "not-a-uuid"},
 }
 """What makes a request's example one that is answered so. 500 and 503 are provoked on our side."""
 
@@ -269,10 +254,13 @@ def test_each_status_occurs_where_it_is_listed_and_nowhere_else(lambda_api: Api)
             request = request_for(operation_id, todo_id) | change
             if "body" in change:
                 request.pop("json", None)
-            if status == 404:
+            if "path" in change:
                 request["path"] = request_for(operation_id, str(change["path"]))["path"]
-            if status == 422:
-                request["path"] = request_for(operation_id, todo_id)["path"] + str(change["path"])
+            if status == 422 and operation_id in ("createTodo", "listTodos"):
+                request = {
+                    "createTodo": request | {"json": {"title": " "}},
+                    "listTodos": request | {"path": "/v1/todos?verbose=1"},
+                }[operation_id]
             answer = lambda_api(**request)
             response = as_documented(operation_id, answer)
             assert (answer.status == status) == (str(status) in operation["responses"]), (operation_id, answer)
@@ -329,39 +317,6 @@ def test_the_other_errors_have_true_examples(lambda_api: Api, todo_id: str) -> N
     with app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3) as call:
         answer = call("GET", "/v1/todos", user="alice")
         assert but_for_what_changes(answer.json()) == _examples(as_documented("listTodos", answer))["without-effect"]
-
-
-# --- patterns ---------------------------------------------------------------------------------------------------------
-
-
-def _takes(check: Callable[[str], object], value: str) -> bool:
-    try:
-        check(value)
-    except ValueError:
-        return False
-    return True
-
-
-_CHARACTERS = st.sampled_from(
-    "\t\n\v\f\r \x1c\x00\x7f\x85\xa0\u1680\u180e\u2003\u200b\u2028\u202f\u205f\u3000\ufeffaß😀"
-)
-_SHORT = st.text(_CHARACTERS, max_size=4)
-
-
-@given(_SHORT, st.integers(250, 258) | st.just(0), _SHORT)
-def test_the_pattern_of_a_title_is_what_is_taken(before: str, length: int, after: str) -> None:
-    """Proves that the document refuses and takes what the API does, white space at the ends and all."""
-    value = before + "x" * length + after
-    taken = _takes(lambda sent: models.TodoWrite(title=sent), value)
-    assert bool(re.fullmatch(models.TITLE_PATTERN, value)) == taken
-
-
-@given(_SHORT, st.integers(1_996, 2_003) | st.just(0), _SHORT, st.booleans())
-def test_the_pattern_of_a_description_is_what_is_taken(before: str, length: int, after: str, crlf: bool) -> None:  # noqa: FBT001 drawn
-    """Proves that the document refuses and takes what the API does, CRLF counted once."""
-    value = before + ("\r\n" if crlf else "x") * length + after
-    taken = _takes(lambda sent: models.TodoWrite(title="x", description=sent), value)
-    assert bool(re.fullmatch(models.DESCRIPTION_PATTERN, value)) == taken
 
 
 # --- /docs ------------------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def test_a_todo_lives_its_life_through_each_way(way: Api) -> None:
     assert (replayed.json(), replayed.headers["idempotency-replayed"]) == (todo, "true")
     page = way("GET", f"{ALL}?limit=100&is_completed=true", user=user).json()
     assert page == {"items": [todo], "next_cursor": None}
-    assert way("GET", f"{ALL}?limit=1&limit=2", user=user).status == 422
+    assert way("GET", f"{ALL}?limit=0&limit=1", user=user).status == 200
     same = way("GET", path, user=user, headers={"If-None-Match": created.headers["etag"]})
     assert (same.status, same.body) == (304, b"")
     put = way("PUT", path, user=user, json={"title": "x"}, headers={"If-Match": created.headers["etag"]})

@@ -14,8 +14,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     StrictBool,
+    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
     computed_field,
@@ -36,7 +38,8 @@ from sqlalchemy import (
     false,
     func,
 )
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field as ColumnField
+from sqlmodel import SQLModel
 
 TITLE_MAX = 255
 DESCRIPTION_MAX = 2_000
@@ -62,8 +65,10 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
 
-    id: str = Field(sa_column=Column(Text, primary_key=True))
-    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
+    id: str = ColumnField(sa_column=Column(Text, primary_key=True))
+    created_at: datetime = ColumnField(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
 
 
 class Todo(SQLModel, table=True):
@@ -88,81 +93,39 @@ class Todo(SQLModel, table=True):
         ),
     )
 
-    id: UUID = Field(sa_column=Column(Uuid, primary_key=True, server_default=func.gen_random_uuid()))
-    user_id: str = Field(sa_column=Column(Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
-    title: str = Field(sa_column=Column(Text, nullable=False))
-    description: str | None = Field(sa_column=Column(Text))
-    is_completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
-    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
-    updated_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
-    idempotency_key: str | None = Field(sa_column=Column(Text))
-    request_hash: bytes | None = Field(sa_column=Column(LargeBinary))
+    id: UUID = ColumnField(sa_column=Column(Uuid, primary_key=True, server_default=func.gen_random_uuid()))
+    user_id: str = ColumnField(sa_column=Column(Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
+    title: str = ColumnField(sa_column=Column(Text, nullable=False))
+    description: str | None = ColumnField(sa_column=Column(Text))
+    is_completed: bool = ColumnField(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    created_at: datetime = ColumnField(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
+    updated_at: datetime = ColumnField(
+        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+    )
+    idempotency_key: str | None = ColumnField(sa_column=Column(Text))
+    request_hash: bytes | None = ColumnField(sa_column=Column(LargeBinary))
     """What the create that brought the key asked for, to tell a retry from another request with the same key."""
 
 
 # --- field types ------------------------------------------------------------------------------------------------------
 
-# The characters with the Unicode property White_Space. Python's str.strip(), pydantic and PostgreSQL each
-# take another set for white space, so titles are trimmed here and nowhere else.
-_WHITE_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-_NOT_IN_A_LINE = re.compile("[\x00-\x1f\ud800-\udfff]")
-_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 
-# The same rules as regular expressions that every language reads, for the OpenAPI document. What is trimmed or
-# rewritten before it is counted has no `maxLength` there: that would count what was sent.
-_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_INK = rf"[^\x00-\x1f{_SPACE}]"
-TITLE_PATTERN = rf"^[{_SPACE}]*{_INK}([^\x00-\x1f]{{0,{TITLE_MAX - 2}}}{_INK})?[{_SPACE}]*$"
-DESCRIPTION_PATTERN = rf"^(\r\n|[^\x00-\x08\x0b-\x1f]){{0,{DESCRIPTION_MAX}}}$"
-
-
-def _title(value: str) -> str:
-    title = value.strip(_WHITE_SPACE)
-    if not title:
-        raise PydanticCustomError("blank", "Must not be blank")
-    if len(title) > TITLE_MAX:
-        raise PydanticCustomError("too_long", f"Must have at most {TITLE_MAX} characters")
-    if _NOT_IN_A_LINE.search(title):
-        raise PydanticCustomError("characters", "Must not contain control characters or lone surrogates")
-    return title
-
-
-def _description(value: str) -> str:
-    description = value.replace("\r\n", "\n")
-    if len(description) > DESCRIPTION_MAX:
-        raise PydanticCustomError("too_long", f"Must have at most {DESCRIPTION_MAX:,} characters")
-    if _NOT_IN_TEXT.search(description):
-        raise PydanticCustomError(
-            "characters", "Must not contain control characters other than tab and newline, or lone surrogates"
-        )
-    return description
-
-
-def _canonical_uuid(value: Any) -> UUID:
-    """Only the form of RFC 9562, section 4: `uuid.UUID` also takes braces, `urn:uuid:` and no hyphens."""
-    try:
-        parsed = UUID(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or str(parsed) != value.lower():
-        raise PydanticCustomError("uuid", "Must be a UUID")
-    return parsed
-
-
-def _query_bool(value: Any) -> bool:
-    if value not in ("true", "false"):
-        raise PydanticCustomError("boolean", "Must be true or false")
-    return bool(value == "true")
-
-
-def _query_int(value: Any) -> Any:
-    """Only digits: pydantic also reads `+5`, `5.0`, ` 5` and `1_0` as integers."""
-    if isinstance(value, str) and not re.fullmatch("-?[0-9]{1,20}", value):
-        raise PydanticCustomError("integer", "Must be an integer")
+def _without_control_characters(value: str) -> str:
+    if re.search("[\x00-\x1f]", value):
+        raise PydanticCustomError("control_characters", "Must not contain control characters")
     return value
+
+
+def _without_control_characters_in_text(value: str) -> str:
+    if re.search("[\x00-\x08\x0b-\x1f]", value):
+        raise PydanticCustomError("control_characters", "Must not contain control characters but tab and newline")
+    return value
+
+
+def _with_line_feeds(value: Any) -> Any:
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -180,77 +143,39 @@ def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _documented(json_type: str | list[str], description: str, example: Any, **limits: Any) -> WithJsonSchema:
-    """How a type stands in the OpenAPI document: what it means and takes, with one example."""
-    return WithJsonSchema({"type": json_type, "description": description, **limits, "examples": [example]})
-
-
-_STRING_OR_NULL = ["string", "null"]
-
+# A string with limits also refuses lone surrogates, which UTF-8 and so the database cannot hold.
 Title = Annotated[
     str,
-    AfterValidator(_title),
-    _documented(
-        "string",
-        f"1 to {TITLE_MAX} characters (Unicode code points) after white space at both ends is trimmed. "
-        "No control characters (U+0000 to U+001F).",
-        "Buy milk",
-        minLength=1,
-        pattern=TITLE_PATTERN,
+    # Trims the 25 characters that have the Unicode property White_Space.
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX),
+    AfterValidator(_without_control_characters),
+    Field(
+        description=f"1 to {TITLE_MAX} characters (Unicode code points), after white space at both ends is trimmed. "
+        "No control characters.",
+        examples=["Buy milk"],
     ),
 ]
 Description = Annotated[
-    Annotated[str, AfterValidator(_description)] | None,
-    _documented(
-        _STRING_OR_NULL,
-        f"At most {DESCRIPTION_MAX:,} characters (Unicode code points), where CRLF counts, and is stored, as LF. No "
-        "control characters but tab and newline. Null means none, an empty string deliberately empty.",
-        "Two of them",
-        pattern=DESCRIPTION_PATTERN,
+    Annotated[
+        str,
+        StringConstraints(max_length=DESCRIPTION_MAX),
+        AfterValidator(_without_control_characters_in_text),
+        BeforeValidator(_with_line_feeds),
+    ]
+    | None,
+    Field(
+        description=f"At most {DESCRIPTION_MAX:,} characters (Unicode code points). CRLF is stored and counted as LF. "
+        "No control characters but tab and newline. Null means none, an empty string deliberately empty.",
+        examples=["Two of them"],
     ),
 ]
 IsCompleted = Annotated[
-    StrictBool, _documented("boolean", "Whether the todo is done: false unless a request says so.", example=True)
+    StrictBool, Field(description="Whether the todo is done: false unless a request says so.", examples=[True])
 ]
-Id = Annotated[
-    UUID,
-    _documented("string", "The todo's id, made by the server.", "0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10", format="uuid"),
-]
-TodoId = Annotated[Id, BeforeValidator(_canonical_uuid)]
-UserId = Annotated[
-    str,
-    _documented(
-        "string", "Whose todo it is: the caller.", "alice", minLength=1, maxLength=USER_ID_MAX, pattern="^[!-~]+$"
-    ),
-]
-StoredTitle = Annotated[
-    str,
-    _documented(
-        "string", "As sent, but trimmed.", "Buy milk", minLength=1, maxLength=TITLE_MAX, pattern=r"^[^\x00-\x1f]+$"
-    ),
-]
-StoredDescription = Annotated[
-    str | None,
-    _documented(
-        _STRING_OR_NULL,
-        "As sent, but with LF for CRLF. Null means none.",
-        "Two of them",
-        maxLength=DESCRIPTION_MAX,
-        pattern=r"^[^\x00-\x08\x0b-\x1f]*$",
-    ),
-]
-_TIME = {
-    "format": "date-time",
-    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
-    "example": "2026-11-20T09:30:00.123456Z",
-}
-CreatedAt = Annotated[
-    datetime, PlainSerializer(_rfc3339), _documented("string", "When it was created (RFC 3339, UTC).", **_TIME)
-]
-UpdatedAt = Annotated[
+UtcTime = Annotated[
     datetime,
     PlainSerializer(_rfc3339),
-    _documented("string", "When it last changed: as created at first, and later with every change.", **_TIME),
+    Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-20T09:30:00.123456Z"]),
 ]
 
 
@@ -291,13 +216,15 @@ class TodoPublic(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: Id
-    user_id: UserId
-    title: StoredTitle
-    description: StoredDescription
-    is_completed: IsCompleted
-    created_at: CreatedAt
-    updated_at: UpdatedAt
+    id: Annotated[UUID, Field(description="Made by the server.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"])]
+    user_id: Annotated[str, Field(description="Whose todo it is: the caller.", examples=["alice"])]
+    title: Annotated[str, Field(description="As sent, but trimmed.", examples=["Buy milk"])]
+    description: Annotated[
+        str | None, Field(description="As sent, but with LF for CRLF. Null means none.", examples=["Two of them"])
+    ]
+    is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
+    created_at: Annotated[UtcTime, Field(description="When it was created (RFC 3339, UTC).")]
+    updated_at: Annotated[UtcTime, Field(description="When it last changed. Greater after every change.")]
 
     @computed_field(description="This version of the todo, for `If-Match`.", examples=['"2026-11-20T09:30:00.123456Z"'])  # type: ignore[prop-decorator]  # pydantic's documented way
     @property
@@ -315,17 +242,14 @@ def version_of(etag: str) -> datetime | None:
         return None
 
 
-CURSOR_PATTERN = "^[A-Za-z0-9_-]{35}$"
 _SOME_CURSOR = "AQEABmCx41rYQAsrXqBqP0wemlU8H2t9LxA"
 
 
 class TodoPage(BaseModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
 
-    items: Annotated[list[TodoPublic], Field(max_length=PAGE_MAX, description="The todos of this page.")]
-    next_cursor: Annotated[
-        str | None, _documented(_STRING_OR_NULL, "The cursor of the next page.", _SOME_CURSOR, pattern=CURSOR_PATTERN)
-    ]
+    items: Annotated[list[TodoPublic], Field(description="The todos of this page.")]
+    next_cursor: Annotated[str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])]
 
 
 # --- the list's parameters --------------------------------------------------------------------------------------------
@@ -369,7 +293,7 @@ _NEWEST_FIRST = 1
 _FILTERS = (None, False, True)
 
 
-def _query_cursor(value: Any) -> Cursor:
+def _cursor(value: Any) -> Cursor:
     try:
         return Cursor.parse(value)
     except ValueError:
@@ -381,22 +305,17 @@ class TodoQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    limit: Annotated[
-        int,
-        Field(ge=1, le=PAGE_MAX, description="How many todos a page has at most.", schema_extra={"examples": [20]}),
-        BeforeValidator(_query_int),
-    ] = PAGE_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="How many todos a page has at most.", examples=[20])] = (
+        PAGE_DEFAULT
+    )
     is_completed: Annotated[
-        Annotated[bool, BeforeValidator(_query_bool)] | None,
-        _documented("boolean", "Only todos that are done, or only those that are not.", example=False),
+        bool | None, Field(description="Only todos that are done, or only those that are not.", examples=[False])
     ] = None
     cursor: Annotated[
-        Annotated[Cursor, BeforeValidator(_query_cursor)] | None,
-        _documented(
-            "string",
-            "A `next_cursor` of an earlier page with the same `is_completed`, unchanged.",
-            _SOME_CURSOR,
-            pattern=CURSOR_PATTERN,
+        Annotated[Cursor, BeforeValidator(_cursor), WithJsonSchema({"type": "string"})] | None,
+        Field(
+            description="A `next_cursor` of an earlier page with the same `is_completed`, unchanged.",
+            examples=[_SOME_CURSOR],
         ),
     ] = None
 
@@ -406,27 +325,3 @@ class TodoQuery(BaseModel):
         if cursor and "is_completed" in info.data and cursor.is_completed != info.data["is_completed"]:
             raise PydanticCustomError("cursor", "Must be used with the is_completed that it was made with")
         return cursor
-
-
-# --- request headers --------------------------------------------------------------------------------------------------
-
-_IDEMPOTENCY_KEY = re.compile(rf"[\x21-\x7e]{{1,{IDEMPOTENCY_KEY_MAX}}}")
-
-
-def _idempotency_key(value: str) -> str:
-    if not _IDEMPOTENCY_KEY.fullmatch(value):
-        raise PydanticCustomError("idempotency_key", f"Must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters")
-    return value
-
-
-IdempotencyKey = Annotated[
-    Annotated[str, AfterValidator(_idempotency_key)] | None,
-    _documented(
-        "string",
-        "Makes it safe to send the create again: the first with this key makes the todo, later ones answer with it.",
-        "4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90",
-        minLength=1,
-        maxLength=IDEMPOTENCY_KEY_MAX,
-        pattern="^[!-~]+$",
-    ),
-]

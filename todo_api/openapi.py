@@ -17,7 +17,7 @@ _INTRODUCTION = """\
 Every request below `/v1` names its user, and sees nobody else's todos. To try the operations here, press *Authorize*,
 which tells what is asked for; create a todo, and use the id in the answer.
 
-- Bodies are JSON in UTF-8. Unknown fields and unknown or repeated query parameters are refused (422).
+- Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of the list, are refused (422).
 - Every error of the API is `application/problem+json` (RFC 9457); tell them apart by `type`, and expect new ones. API
   Gateway itself answers some requests, with 413, 429, 500 or 503 and `{"message": …}` instead.
 - An `ETag` stands for one version of a todo. With `If-Match` a write goes on only if nobody has changed it since.
@@ -128,6 +128,12 @@ _HEADERS = {
         const="true",
     ),
     "WWW-Authenticate": _header("How to name the user.", HEADER, type="string", enum=[HEADER, "Bearer"]),
+    "Accept-Patch": _header(
+        "Only on update: the types that it takes.",
+        "application/json, application/merge-patch+json",
+        required=False,
+        type="string",
+    ),
     "Retry-After": _header("How many seconds to wait.", 1, type="integer", minimum=1, maximum=1),
 }
 _ALWAYS = ("X-Request-Id", "Cache-Control", "X-Content-Type-Options")
@@ -177,12 +183,12 @@ _SUCCESSES: dict[str, tuple[str, tuple[str, ...], Any]] = {
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 _ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {
-    400: ("The body is empty, is not one JSON value in UTF-8, or has a key twice in an object.", ()),
+    400: ("The body is empty or not JSON.", ()),
     401: ("The request does not name its user, or with what cannot be a user id.", ("WWW-Authenticate",)),
     404: ("The caller has no such todo.", ()),
     412: ("The todo has another version than If-Match names.", ()),
     413: ("The body has more than 65,536 bytes, whether or not the operation takes one.", ()),
-    415: ("The body is of another type, or declares none.", ()),
+    415: ("The body is of another type, or declares none.", ("Accept-Patch",)),
     422: ("A field, parameter, header, id or cursor is invalid; or the idempotency key has been used otherwise.", ()),
     500: ("A bug on our side; the log has it under the request id.", ()),
     503: (
@@ -198,9 +204,7 @@ def _invalid(part: str, field: str, detail: str) -> list[dict[str, str]]:
 
 
 _PROBLEMS = {
-    "A body that ends early": Problem(
-        400, "malformed-body", "The body must be one JSON value in UTF-8, with no key twice in an object."
-    ),
+    "A body that ends early": Problem(400, "malformed-body", "The body must be JSON."),
     "No user": Problem(401, "not-identified", "The request does not name its user."),
     "No such todo": Problem(404, "todo-not-found", "There is no such todo."),
     "Changed meanwhile": Problem(412, "precondition-failed", "The todo has changed since this version."),
@@ -210,6 +214,12 @@ _PROBLEMS = {
         415,
         "unsupported-media-type",
         "Send the body with Content-Type: application/json or application/merge-patch+json.",
+    ),
+    "A bad id": Problem(
+        422,
+        "invalid-request",
+        "Some parts of the request are invalid.",
+        errors=_invalid("path", "id", "Must be a UUID"),
     ),
     "An unknown parameter": Problem(
         422,

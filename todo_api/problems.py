@@ -149,13 +149,18 @@ def _invalid(found: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 _DETAILS = {
+    "bool_parsing": "Must be true or false",
     "bool_type": "Must be true or false",
     "extra_forbidden": "Is not known here",
     "greater_than_equal": "Is too small",
     "less_than_equal": "Is too large",
     "missing": "Is required",
     "model_attributes_type": "Must be a JSON object",
+    "int_parsing": "Must be an integer",
+    "string_pattern_mismatch": "Must be visible ASCII characters",
+    "string_too_short": "Must not be blank",
     "string_type": "Must be a string",
+    "uuid_parsing": "Must be a UUID",
 }
 
 

@@ -1,15 +1,13 @@
 """The operations over HTTP: what each takes, and what it answers."""
 
 import asyncio
-import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -17,8 +15,7 @@ from sqlmodel import Session
 
 from todo_api.identity import HEADER, user_id_of
 from todo_api.models import (
-    IdempotencyKey,
-    TodoId,
+    IDEMPOTENCY_KEY_MAX,
     TodoPage,
     TodoPublic,
     TodoQuery,
@@ -36,37 +33,6 @@ MARGIN_SECONDS = 1
 """What is kept back of an invocation's time for everything but the database."""
 
 
-class JsonRequest(Request):
-    """A request whose body is read as strict JSON."""
-
-    _content: Any = ...
-
-    async def json(self) -> Any:
-        """The body's value. `json.loads` by itself also takes UTF-16, NaN and the same key twice."""
-        if self._content is ...:
-            try:
-                text = (await self.body()).decode()
-                # No field is a number, and an int of more than 4,300 digits would be a ValueError.
-                self._content = json.loads(
-                    text, object_pairs_hook=_object, parse_constant=_not_a_constant, parse_int=float
-                )
-            except (ValueError, RecursionError):
-                detail = "The body must be one JSON value in UTF-8, with no key twice in an object."
-                raise Problem(400, "malformed-body", detail) from None
-        return self._content
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a key twice")
-    return members
-
-
-def _not_a_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 class JsonRoute(APIRoute):
     """Looks at the body before anything else: at its size (413), then its type (415), then its form (400)."""
 
@@ -78,7 +44,6 @@ class JsonRoute(APIRoute):
             accepted.append("application/merge-patch+json")
 
         async def checked(request: Request) -> Response:
-            request = JsonRequest(request.scope, request.receive)
             body = await request.body()
             if len(body) > BODY_MAX:
                 raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
@@ -86,8 +51,12 @@ class JsonRoute(APIRoute):
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if body and media_type not in accepted:
                     detail = f"Send the body with Content-Type: {' or '.join(accepted)}."
-                    raise Problem(415, "unsupported-media-type", detail)
-                await request.json()
+                    accept_patch = {"Accept-Patch": ", ".join(accepted)} if self.methods == {"PATCH"} else None
+                    raise Problem(415, "unsupported-media-type", detail, headers=accept_patch)  # RFC 5789, section 2.2
+                try:
+                    await request.json()  # FastAPI reads the result again
+                except (ValueError, RecursionError):  # not JSON; or too deep, or a number of too many digits
+                    raise Problem(400, "malformed-body", "The body must be JSON.") from None
             return await operation(request)
 
         return checked
@@ -108,16 +77,6 @@ async def current_user(request: Request) -> str:
     """The caller's user id."""
     source = request.app.state.settings.identity_source
     return user_id_of(source, request.headers.get(HEADER), request.scope.get("aws.event"))
-
-
-async def refuse_stray_parameters(request: Request) -> None:
-    """Refuse a query parameter given twice, and any at all where the operation has none."""
-    counts = Counter(name for name, _ in request.query_params.multi_items())
-    allowed = 1 if request.scope["route"].dependant.query_params else 0
-    strays = [name for name, count in counts.items() if count > allowed]
-    if strays:
-        detail = "Must be given only once" if allowed else "Is not known here"
-        raise RequestValidationError([{"type": "stray", "loc": ("query", name), "msg": detail} for name in strays])
 
 
 def _session(request: Request, caller: str) -> AbstractContextManager[Session]:
@@ -148,7 +107,21 @@ SessionDep = Annotated[Session, Depends(session_of_nobody, scope="function")]
 
 
 # `id` is the name in the contract, and a builtin in Python.
-TodoIdInPath = Annotated[TodoId, Path(alias="id")]
+TodoIdInPath = Annotated[
+    UUID, Path(alias="id", description="The todo's id.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"])
+]
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=IDEMPOTENCY_KEY_MAX,
+        pattern="^[!-~]+$",
+        description="Makes it safe to send the create again: the first with this key makes the todo, later ones answer "
+        "with it. Visible ASCII characters.",
+        examples=["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"],
+    ),
+]
 
 
 class TodoResponse(ModelResponse):
@@ -180,7 +153,7 @@ router = APIRouter(
     prefix="/v1/todos",
     tags=["todos"],
     route_class=JsonRoute,
-    dependencies=[Depends(current_user), Depends(refuse_stray_parameters)],
+    dependencies=[Depends(current_user)],
     responses=documented(401, 413, 422, 500, 503),
 )
 BODY = documented(400, 415)
@@ -192,7 +165,7 @@ ONE = documented(404, 412)
 def create_todo(
     body: TodoWrite,
     todos: TodosDep,
-    idempotency_key: Annotated[IdempotencyKey, Header(alias="Idempotency-Key")] = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """Create a todo, at most once for each idempotency key."""
     todo, replayed = todos.create(body, idempotency_key)
