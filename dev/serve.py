@@ -1,18 +1,17 @@
 """The local server: the API on loopback, with a PostgreSQL of its own unless `NEON_DATABASE_URL` is set."""
 
 import argparse
-import asyncio
 import logging
 import multiprocessing
 import os
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
 import uvicorn
 from uvicorn.supervisors import ChangeReload
 
@@ -54,8 +53,8 @@ def application() -> "FastAPI":
     from todo_api.app import create_app  # here, for the reloader has no use for it, nor this process for migrations
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
-    # As many requests may wait for the database at once; by itself asyncio has a few threads for each processor.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
+    # How many requests may wait for the database at once, each in a thread; by itself it is 40.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = 64
     return create_app()
 
 

@@ -1,13 +1,10 @@
-"""What a request costs in connections, statements, round trips and threads: exact numbers."""
+"""What a request costs in connections, statements and round trips: exact numbers."""
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import anyio.to_thread
 import psycopg2
 import pytest
 
@@ -138,52 +135,6 @@ def test_a_request_that_needs_no_database_opens_no_connection(send: Send, wire: 
     with wire.watch() as traffic:
         send(request_)
     assert (traffic.connections, traffic.statements) == (0, [])
-
-
-@pytest.fixture
-def hops(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Each hand-over of work to a thread, ours and the framework's."""
-    seen: list[object] = []
-
-    def counted(hand_over: Callable[..., Any]) -> Callable[..., Any]:
-        async def run(function: Any, *arguments: Any, **options: Any) -> Any:
-            seen.append(function)
-            return await hand_over(function, *arguments, **options)
-
-        return run
-
-    monkeypatch.setattr(asyncio, "to_thread", counted(asyncio.to_thread))
-    monkeypatch.setattr(anyio.to_thread, "run_sync", counted(anyio.to_thread.run_sync))
-    return seen
-
-
-@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_is_one_thread_hop(send: Send, hops: list[object], request_: Request) -> None:
-    """Proves that only the endpoint itself runs in a thread."""
-    send(request_)
-    assert len(hops) == 1
-
-
-def test_an_invocation_finds_the_thread_of_the_one_before(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves that threads are not started anew for each: now and then one is, where the last is not quite idle yet."""
-    started = []
-    start = threading.Thread.start
-
-    def counted(thread: threading.Thread) -> None:
-        started.append(thread)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", counted)
-    for _ in range(20):
-        send(ON_THE_DATABASE["toggle"])
-    assert len(started) < 10
-
-
-@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-def test_a_request_that_needs_no_database_needs_no_thread(send: Send, hops: list[object], request_: Request) -> None:
-    """Proves that refusals, preflights and /health stay in the event loop."""
-    send(request_)
-    assert hops == []
 
 
 def test_no_connection_is_left_behind(lambda_api: Api, wire: Wire) -> None:

@@ -38,6 +38,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Todo API",
         version="1",
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        servers=openapi.SERVERS,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         # The last of two equal keys counts. Relative, so that /docs finds it behind a stage and a mapping too.
@@ -64,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestMiddleware),
         ],
         # The framework has handlers of its own for these two; all other exceptions reach RequestMiddleware.
-        exception_handlers={RequestValidationError: problems.answer, HTTPException: problems.answer},
+        exception_handlers={RequestValidationError: problems.problem_handler, HTTPException: problems.problem_handler},
     )
     app.state.settings = settings
     app.state.database = Database(uri_reader(settings), PREAMBLE)
@@ -119,7 +122,7 @@ class RequestMiddleware:
         except Exception as error:
             if status:
                 raise
-            response = await problems.answer(Request(inner), error)
+            response = await problems.problem_handler(Request(inner), error)
             await response(inner, receive, send_response)
         finally:
             logger.info(

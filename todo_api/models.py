@@ -170,7 +170,7 @@ Description = Annotated[
     ),
 ]
 IsCompleted = Annotated[
-    StrictBool, Field(description="Whether the todo is done: false unless a request says so.", examples=[True])
+    StrictBool, Field(description="Whether the todo is done: false unless a request says so.", examples=[False])
 ]
 UtcTime = Annotated[
     datetime,

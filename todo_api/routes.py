@@ -1,16 +1,13 @@
 """The operations over HTTP: what each takes, and what it answers."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager
-from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from todo_api.identity import HEADER, user_id_of
@@ -23,7 +20,21 @@ from todo_api.models import (
     TodoWrite,
 )
 from todo_api.preconditions import IfMatchVersions, IfNoneMatchHeader, if_none_match_matches
-from todo_api.problems import Problem, documented
+from todo_api.problems import (
+    BODY_TOO_LARGE,
+    IDEMPOTENCY_KEY_REUSED,
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    MALFORMED_BODY,
+    NOT_EXECUTED,
+    NOT_IDENTIFIED,
+    NOT_READY,
+    OUTCOME_UNKNOWN,
+    PRECONDITION_FAILED,
+    TODO_NOT_FOUND,
+    UNSUPPORTED_MEDIA_TYPE,
+    error_responses,
+)
 from todo_api.repository import Todos, check_ready
 
 BODY_MAX = 64 * 1024
@@ -39,38 +50,29 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The operation, behind these checks."""
         operation = super().get_route_handler()
-        accepted = ["application/json"]
+        accepted, headers = ["application/json"], None
         if self.methods == {"PATCH"}:
             accepted.append("application/merge-patch+json")
+            headers = {"Accept-Patch": ", ".join(accepted)}  # RFC 5789, section 2.2
 
         async def checked(request: Request) -> Response:
             body = await request.body()
             if len(body) > BODY_MAX:
-                raise Problem(413, "body-too-large", f"The body may have at most {BODY_MAX:,} bytes.")
+                raise HTTPException(413)
             if self.body_field is not None:
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if body and media_type not in accepted:
-                    detail = f"Send the body with Content-Type: {' or '.join(accepted)}."
-                    accept_patch = {"Accept-Patch": ", ".join(accepted)} if self.methods == {"PATCH"} else None
-                    raise Problem(415, "unsupported-media-type", detail, headers=accept_patch)  # RFC 5789, section 2.2
+                    raise HTTPException(415, headers=headers)
                 try:
-                    await request.json()  # FastAPI reads the result again
-                except (ValueError, RecursionError):  # not JSON; or too deep, or a number of too many digits
-                    raise Problem(400, "malformed-body", "The body must be JSON.") from None
+                    await request.json()  # kept by the request: FastAPI does not parse it again
+                except (ValueError, RecursionError):  # not JSON; or nested too deep, or a number of too many digits
+                    raise HTTPException(400) from None
             return await operation(request)
 
         return checked
 
 
-class ModelResponse(JSONResponse):
-    """A model as JSON. Handing the model itself to FastAPI would validate it again, in one more thread."""
-
-    def render(self, content: BaseModel) -> bytes:
-        """The model's JSON."""
-        return content.model_dump_json().encode()
-
-
-# --- dependencies: `async`, because each plain function would cost one more thread hop --------------------------------
+# --- dependencies: `async`, because FastAPI would run each plain function in a thread ---------------------------------
 
 
 async def current_user(request: Request) -> str:
@@ -124,113 +126,130 @@ IdempotencyKeyHeader = Annotated[
 ]
 
 
-class TodoResponse(ModelResponse):
-    """One todo, with the entity tag of its version."""
-
-    def __init__(self, todo: TodoPublic, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(todo, status_code, {"ETag": todo.etag, **(headers or {})})
-
-
-_P = ParamSpec("_P")
-
-
-def in_thread(operation: Callable[_P, Response]) -> Callable[_P, Coroutine[Any, Any, Response]]:
-    """Run an operation in a thread: psycopg2 blocks, and the local server has other requests to answer meanwhile.
-
-    FastAPI does so with every plain function, but its threads end with the event, and each event would start a new one.
-    """
-
-    @wraps(operation)
-    async def awaited(*arguments: _P.args, **named: _P.kwargs) -> Response:
-        return await asyncio.to_thread(operation, *arguments, **named)
-
-    return awaited
-
-
 # --- operations -------------------------------------------------------------------------------------------------------
+
+TODO_HEADERS = {"ETag": {"description": "The todo's `etag`.", "schema": {"type": "string"}}}
+CREATED_HEADERS = TODO_HEADERS | {
+    "Location": {"description": "The path of the todo.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "`true` when an earlier request with this idempotency key has made the todo.",
+        "schema": {"type": "string"},
+    },
+}
+_TODO_UPDATE = {"$ref": "#/components/schemas/TodoUpdate"}
+TODO: dict[int | str, dict[str, Any]] = {200: {"headers": TODO_HEADERS}}
+BODY_ERRORS = error_responses(MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE)
 
 router = APIRouter(
     prefix="/v1/todos",
     tags=["todos"],
     route_class=JsonRoute,
-    dependencies=[Depends(current_user)],
-    responses=documented(401, 413, 422, 500, 503),
+    responses=error_responses(
+        NOT_IDENTIFIED, BODY_TOO_LARGE, INVALID_REQUEST, INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN
+    ),
 )
-BODY = documented(400, 415)
-ONE = documented(404, 412)
 
 
-@router.post("", status_code=201, response_model=TodoPublic, responses=BODY)
-@in_thread
+@router.post(
+    "",
+    status_code=201,
+    responses=BODY_ERRORS
+    | error_responses(INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
+    | {201: {"headers": CREATED_HEADERS}},
+)
 def create_todo(
-    body: TodoWrite,
-    todos: TodosDep,
-    idempotency_key: IdempotencyKeyHeader = None,
-) -> Response:
+    body: TodoWrite, todos: TodosDep, response: Response, idempotency_key: IdempotencyKeyHeader = None
+) -> TodoPublic:
     """Create a todo, at most once for each idempotency key."""
     todo, replayed = todos.create(body, idempotency_key)
-    headers = {"Location": f"/v1/todos/{todo.id}"}
-    return TodoResponse(todo, 201, headers | {"Idempotency-Replayed": "true"} if replayed else headers)
+    response.headers["Location"] = f"/v1/todos/{todo.id}"
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return _tagged(todo, response)
 
 
-@router.get("", response_model=TodoPage)
-@in_thread
-def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> Response:
+@router.get("")
+def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPage:
     """List your todos, newest first, a page at a time."""
-    return ModelResponse(todos.page(query))
+    return todos.page(query)
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=documented(404) | {304: {}})
-@in_thread
-def retrieve_todo(todo_id: TodoIdInPath, todos: TodosDep, if_none_match: IfNoneMatchHeader = None) -> Response:
+@router.get(
+    "/{id}",
+    response_model=TodoPublic,
+    responses=TODO
+    | {304: {"description": "The caller has this version already.", "headers": TODO_HEADERS}}
+    | error_responses(TODO_NOT_FOUND),
+)
+def retrieve_todo(
+    todo_id: TodoIdInPath, todos: TodosDep, response: Response, if_none_match: IfNoneMatchHeader = None
+) -> TodoPublic | Response:
     """Retrieve a todo, unless the caller has this version of it already."""
-    todo = todos.retrieve(todo_id)
+    todo = _tagged(todos.retrieve(todo_id), response)
     if if_none_match_matches(if_none_match, todo.etag):
-        return Response(status_code=304, headers={"ETag": todo.etag})
-    return TodoResponse(todo)
+        return Response(status_code=304, headers=response.headers)
+    return todo
 
 
-@router.put("/{id}", response_model=TodoPublic, responses=BODY | ONE)
-@in_thread
-def replace_todo(todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, versions: IfMatchVersions) -> Response:
+@router.put("/{id}", responses=TODO | BODY_ERRORS | error_responses(TODO_NOT_FOUND, PRECONDITION_FAILED))
+def replace_todo(
+    todo_id: TodoIdInPath, body: TodoWrite, todos: TodosDep, response: Response, versions: IfMatchVersions
+) -> TodoPublic:
     """Replace a todo: fields that are left out return to their defaults."""
-    return TodoResponse(todos.replace(todo_id, body, versions))
+    return _tagged(todos.replace(todo_id, body, versions), response)
 
 
-@router.patch("/{id}", response_model=TodoPublic, responses=BODY | ONE)
-@in_thread
-def update_todo(todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, versions: IfMatchVersions) -> Response:
+@router.patch(
+    "/{id}",
+    responses=TODO | BODY_ERRORS | error_responses(TODO_NOT_FOUND, PRECONDITION_FAILED),
+    openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": _TODO_UPDATE}}}},
+)
+def update_todo(
+    todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, response: Response, versions: IfMatchVersions
+) -> TodoPublic:
     """Update a todo: fields that are left out keep their values, and null clears the description."""
-    return TodoResponse(todos.update(todo_id, body, versions))
+    return _tagged(todos.update(todo_id, body, versions), response)
 
 
-@router.delete("/{id}", status_code=204, responses=ONE)
-@in_thread
-def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> Response:
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_class=Response,  # or FastAPI would declare a type for a body that is not there
+    responses=error_responses(TODO_NOT_FOUND, PRECONDITION_FAILED),
+)
+def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> None:
     """Delete a todo for good."""
     todos.delete(todo_id, versions)
-    return Response(status_code=204)
 
 
-@router.post("/{id}/toggle", response_model=TodoPublic, responses=ONE)
-@in_thread
-def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> Response:
+@router.post("/{id}/toggle", responses=TODO | error_responses(TODO_NOT_FOUND, PRECONDITION_FAILED))
+def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions) -> TodoPublic:
     """Complete a todo, or take its completion back."""
-    return TodoResponse(todos.toggle(todo_id, versions))
+    return _tagged(todos.toggle(todo_id, versions), response)
+
+
+def _tagged(todo: TodoPublic, response: Response) -> TodoPublic:
+    response.headers["ETag"] = todo.etag
+    return todo
 
 
 probes = APIRouter(tags=["probes"])
 
 
+class Status(BaseModel):
+    """That all is well."""
+
+    status: Annotated[Literal["ok", "ready"], Field(description="What was asked about.")]
+
+
 @probes.get("/health")
-async def check_health() -> Response:
+async def check_health() -> Status:
     """Tell whether the process answers. It asks the database nothing, so that it does not wake a sleeping one."""
-    return JSONResponse({"status": "ok"})
+    return Status(status="ok")
 
 
-@probes.get("/ready", responses=documented(500, 503))
-@in_thread
-def check_readiness(session: SessionDep) -> Response:
+@probes.get("/ready", responses=error_responses(INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN, NOT_READY))
+def check_readiness(session: SessionDep) -> Status:
     """Tell whether the database answers, is migrated and keeps users apart. Polling it keeps Neon awake, and costs."""
     check_ready(session)
-    return JSONResponse({"status": "ready"})
+    return Status(status="ready")
