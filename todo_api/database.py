@@ -53,18 +53,14 @@ _REFUSED = (
     "XX",  # internal error of the server
 )
 
-# A failure to connect has no SQLSTATE: only libpq's text tells what happened. (text, reason, is it the configuration?)
-_TEXTS = (
-    (r"(password|SASL) authentication failed", "wrong password", True),
-    (r"(database|role|user) .*does not exist|no such (database|user)", "unknown database or user", True),
-    (r"certificate|no pg_hba.conf entry|server does not support SSL", "not trusted", True),
-    (r"could not translate host name", "host name does not resolve", False),
-    (r"refused", "connection refused", False),
-    (r"query_wait_timeout", "no free server connection", False),
-    (r"too many|no more connections", "too many connections", False),
-    (r"starting up|shutting down|recovery|login has been failing", "server not accepting", False),
-    (r"closed|reset|broken|EOF|terminat|crashed|timed out", "connection lost", False),
+# A failure to connect has no SQLSTATE, only a text of libpq, the server or a pooler.
+_LOGIN_REFUSED = "(password|SASL) authentication failed"
+_PERMANENT = (
+    rf"{_LOGIN_REFUSED}|(database|role|user) .*does not exist|no such (database|user)|certificate|"
+    "no pg_hba.conf entry|server does not support SSL"
 )
+_NO_SERVER_CONNECTION = "query_wait_timeout"
+"""PgBouncer had no free server connection for the statement, and so has not sent it on."""
 
 
 class DatabaseUnavailable(Exception):
@@ -73,7 +69,8 @@ class DatabaseUnavailable(Exception):
     Attributes:
         may_have_run: whether the statement may have taken effect; False when it certainly did not.
         phase: `credentials`, `connect` or `execute`.
-        reason: what happened, in words of ours: the driver's may hold a host, a value or a statement.
+        reason: what happened, without user input: libpq's first line when there was no connection or it broke, else
+            the driver's exception class.
         sqlstate: PostgreSQL's five-character code, where there is one.
         misconfigured: whether it stays so until somebody changes the configuration.
     """
@@ -165,7 +162,7 @@ class Database:
     def _connect(self) -> extensions.connection:
         """Connect, again and again while there is time: what has not been sent may be tried as often as one likes."""
         pause, longest = BACKOFF_SECONDS
-        told = ""
+        last_error = ""
         while True:
             if self._uri is None:
                 self._uri = self._read_uri()
@@ -177,16 +174,15 @@ class Database:
             except psycopg2.OperationalError as error:
                 if isinstance(error, GaveUp):
                     error.connection.close()  # or it would stay open until the garbage collector comes
-                    # An attempt that ran out of time knows less of the trouble than one before it that was answered.
-                    error.reason = told or error.reason
-                reason, misconfigured = _reason(error)
-                if reason == "wrong password":
+                    # A timeout says less than an earlier error, so report that one.
+                    error.reason = last_error or error.reason
+                if re.search(_LOGIN_REFUSED, _message(error)):
                     refused, self._uri = self._uri, self._read_uri()
                     if self._uri != refused:
                         continue
-                told = reason
+                last_error = _reason(error)
                 wait = random.uniform(0, pause)  # noqa: S311  # full jitter, not a secret
-                if misconfigured or time.monotonic() + wait >= _deadline.get():
+                if re.search(_PERMANENT, _message(error)) or time.monotonic() + wait >= _deadline.get():
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
@@ -199,7 +195,7 @@ def _ask_nothing(connection: Connection) -> None:
 def _wait_until_deadline(connection: extensions.connection) -> None:
     """Wait for a connection's socket until it is ready or the deadline is past (psycopg2's wait callback)."""
     while (state := connection.poll()) != extensions.POLL_OK:
-        deadline, reason = _deadline.get(), "time used up"
+        deadline, reason = _deadline.get(), "timed out"
         if connection.info.status == CONNECTION_STARTED and _tcp_deadline.get() < deadline:
             deadline, reason = _tcp_deadline.get(), "no answer to TCP"
         seconds = max(0, deadline - time.monotonic())
@@ -216,26 +212,26 @@ def _unavailable(context: ExceptionContext) -> DatabaseUnavailable | None:
         return None
     connected = context.connection is not None
     sqlstate = error.pgcode
-    reason, misconfigured = _reason(error)
-    refused = (sqlstate or "").startswith(_REFUSED) or reason == "no free server connection"
+    refused = (sqlstate or "").startswith(_REFUSED) or _NO_SERVER_CONNECTION in _message(error)
     if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return None
     return DatabaseUnavailable(
         may_have_run=connected and not refused,
         phase="execute" if connected else "connect",
-        reason=reason,
+        reason=_reason(error),
         sqlstate=sqlstate,
-        misconfigured=misconfigured,
+        misconfigured=(sqlstate or "").startswith(_MISCONFIGURED) or bool(re.search(_PERMANENT, _message(error))),
     )
 
 
-def _reason(error: BaseException) -> tuple[str, bool]:
-    """What happened, in words that hold nothing secret, and whether the configuration is to blame."""
+def _reason(error: psycopg2.Error) -> str:
+    """What happened, for the log."""
     if isinstance(error, GaveUp):
-        return error.reason, False
-    if isinstance(error, psycopg2.Error) and error.pgcode is not None and not error.pgcode.startswith("08"):
-        return type(error).__name__, error.pgcode.startswith(_MISCONFIGURED)
-    for text, reason, misconfigured in _TEXTS:
-        if re.search(text, str(error)):
-            return reason, misconfigured
-    return type(error).__name__, False
+        return error.reason
+    return _message(error).partition("\n")[0] or type(error).__name__
+
+
+def _message(error: psycopg2.Error) -> str:
+    """What libpq or a pooler says; nothing for an error of a statement, whose message may contain user input."""
+    is_of_the_connection = error.pgcode is None or error.pgcode.startswith("08")
+    return str(error) if is_of_the_connection else ""
