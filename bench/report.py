@@ -111,14 +111,7 @@ def times(result: Result, milliseconds: str) -> list[str]:
     warm = result["warm"][milliseconds]
 
     return _table(
-        [
-            f"round trips of {milliseconds} ms",
-            "wall, ms",
-            "wall p95",
-            "CPU, ms",
-            "CPU p95",
-            "÷ limit",
-        ],
+        [f"round trips of {milliseconds} ms", "wall, ms", "wall p95", "CPU, ms", "CPU p95", "÷ limit"],
         [
             [
                 operation,

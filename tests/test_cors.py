@@ -18,15 +18,7 @@ pytestmark = pytest.mark.pooled
 ALLOWED = ["https://app.example", "http://localhost:3000"]
 DENIED = ["https://evil.example", "http://app.example", "https://app.example.evil", "https://app.example:444", "null"]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-HEADERS = [
-    "Content-Type",
-    "X-User-Id",
-    "Authorization",
-    "If-Match",
-    "If-None-Match",
-    "Idempotency-Key",
-    "X-Request-Id",
-]
+HEADERS = ["Content-Type", "X-User-Id", "Authorization", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-Id"]
 SAFELISTED = {"Accept", "Accept-Language", "Content-Language"}
 """Starlette names these as well. Browsers do not ask for them."""
 

@@ -24,19 +24,9 @@ STALE: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
 
 ON_THE_DATABASE: dict[str, Request] = {
     "create": ("POST", "/v1/todos", X, 201),
-    "create, with a key": (
-        "POST",
-        "/v1/todos",
-        X | {"headers": {"Idempotency-Key": "counted"}},
-        201,
-    ),
+    "create, with a key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "counted"}}, 201),
     "create, sent again": ("POST", "/v1/todos", X | AGAIN, 201),
-    "create, with a used key": (
-        "POST",
-        "/v1/todos",
-        {"json": {"title": "y"}} | AGAIN,
-        422,
-    ),
+    "create, with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | AGAIN, 422),
     "create, of a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
     "list": ("GET", "/v1/todos?limit=1", {}, 200),
     "list, filtered": ("GET", "/v1/todos?is_completed=true", {}, 200),
@@ -47,18 +37,8 @@ ON_THE_DATABASE: dict[str, Request] = {
     "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", X, 404),
     "update": ("PATCH", "/v1/todos/{id}", X, 200),
     "update, naming nothing": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
-    "update, in this version": (
-        "PATCH",
-        "/v1/todos/{id}",
-        X | {"headers": {"If-Match": "{tag}"}},
-        200,
-    ),
-    "update, in another version": (
-        "PATCH",
-        "/v1/todos/{id}",
-        X | STALE,
-        412,
-    ),
+    "update, in this version": ("PATCH", "/v1/todos/{id}", X | {"headers": {"If-Match": "{tag}"}}, 200),
+    "update, in another version": ("PATCH", "/v1/todos/{id}", X | STALE, 412),
     "toggle, in another version": ("POST", "/v1/todos/{id}/toggle", STALE, 412),
     "delete, in another version": ("DELETE", "/v1/todos/{id}", STALE, 412),
     "toggle": ("POST", "/v1/todos/{id}/toggle", {}, 200),

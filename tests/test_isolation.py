@@ -103,14 +103,8 @@ OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
         lambda todos, todo: todos.update(todo, TodoUpdate()),
         lambda todos, todo: todos.update(todo, TodoUpdate(title="z"), VERSIONS),
     ],
-    "toggle": [
-        lambda todos, todo: todos.toggle(todo),
-        lambda todos, todo: todos.toggle(todo, VERSIONS),
-    ],
-    "delete": [
-        lambda todos, todo: todos.delete(todo, []),
-        lambda todos, todo: todos.delete(todo),
-    ],
+    "toggle": [lambda todos, todo: todos.toggle(todo), lambda todos, todo: todos.toggle(todo, VERSIONS)],
+    "delete": [lambda todos, todo: todos.delete(todo, []), lambda todos, todo: todos.delete(todo)],
 }
 
 
@@ -120,10 +114,7 @@ def _statements(module: ModuleType, environment: dict[str, str], wire: Wire, car
     with wire.watch() as traffic:
         for operations in OPERATIONS.values():
             for operation in operations:
-                with (
-                    database.session(caller=carol.id, seconds=8) as session,
-                    suppress(module.PreconditionFailed),
-                ):
+                with database.session(caller=carol.id, seconds=8) as session, suppress(module.PreconditionFailed):
                     operation(module.Todos(session, carol.id), UUID(carol.todos[0]["id"]))
     return traffic.statements
 

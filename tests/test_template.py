@@ -199,11 +199,7 @@ def test_the_role_may_write_its_log_and_read_one_parameter(stage: str, resources
     key = KEY if stage == "branch-login" else {"Ref": "AWS::NoValue"}
     tracing = (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
     assert [(rule["Effect"], rule["Action"], rule["Resource"]) for rule in policy["PolicyDocument"]["Statement"]] == [
-        (
-            "Allow",
-            ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"],
-            [{"Fn::Sub": f"{group}:*"}],
-        ),
+        ("Allow", ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"], [{"Fn::Sub": f"{group}:*"}]),
         ("Allow", ["logs:PutLogEvents"], [{"Fn::Sub": f"{group}:*:*"}]),
         (
             "Allow",

@@ -1,14 +1,14 @@
 """The two tables, and the models that requests and responses are made of."""
 
 import re
-import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,20 +24,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticCustomError
-from sqlalchemy import (
-    Boolean,
-    CheckConstraint,
-    Column,
-    DateTime,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    Text,
-    Uuid,
-    column,
-    false,
-    func,
-)
 from sqlmodel import Field as ColumnField
 from sqlmodel import SQLModel
 
@@ -63,11 +49,11 @@ class User(SQLModel, table=True):
     """A user id that has written at least once. Users are registered elsewhere; this row is what todos point to."""
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
+    __table_args__ = (sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
 
-    id: str = ColumnField(sa_column=Column(Text, primary_key=True))
+    id: str = ColumnField(sa_column=sa.Column(sa.Text, primary_key=True))
     created_at: datetime = ColumnField(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
     )
 
 
@@ -76,36 +62,38 @@ class Todo(SQLModel, table=True):
 
     __tablename__ = "todos"
     __table_args__ = (
-        CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
-        CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
+        sa.CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
+        sa.CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
         # Read backwards, each is one range of one user's todos, newest first.
-        Index("todos_by_user", "user_id", "created_at", "id"),
-        Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
-        CheckConstraint(
+        sa.Index("todos_by_user", "user_id", "created_at", "id"),
+        sa.Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
+        sa.CheckConstraint(
             f"char_length(idempotency_key) BETWEEN 1 AND {IDEMPOTENCY_KEY_MAX}", name="idempotency_key_length"
         ),
-        Index(
+        sa.Index(
             "todos_by_idempotency_key",
             "user_id",
             "idempotency_key",
             unique=True,
-            postgresql_where=column("idempotency_key").is_not(None),
+            postgresql_where=sa.column("idempotency_key").is_not(None),
         ),
     )
 
-    id: UUID = ColumnField(sa_column=Column(Uuid, primary_key=True, server_default=func.gen_random_uuid()))
-    user_id: str = ColumnField(sa_column=Column(Text, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
-    title: str = ColumnField(sa_column=Column(Text, nullable=False))
-    description: str | None = ColumnField(sa_column=Column(Text))
-    is_completed: bool = ColumnField(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    id: UUID = ColumnField(sa_column=sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()))
+    user_id: str = ColumnField(
+        sa_column=sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False)
+    )
+    title: str = ColumnField(sa_column=sa.Column(sa.Text, nullable=False))
+    description: str | None = ColumnField(sa_column=sa.Column(sa.Text))
+    is_completed: bool = ColumnField(sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false()))
     created_at: datetime = ColumnField(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
     )
     updated_at: datetime = ColumnField(
-        sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now())
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
     )
-    idempotency_key: str | None = ColumnField(sa_column=Column(Text))
-    request_hash: bytes | None = ColumnField(sa_column=Column(LargeBinary))
+    idempotency_key: str | None = ColumnField(sa_column=sa.Column(sa.Text))
+    request_hash: bytes | None = ColumnField(sa_column=sa.Column(sa.LargeBinary))
     """What the create that brought the key asked for, to tell a retry from another request with the same key."""
 
 
@@ -126,17 +114,6 @@ def _without_control_characters_in_text(value: str) -> str:
 
 def _with_line_feeds(value: Any) -> Any:
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _rfc3339(value: datetime) -> str:
@@ -242,7 +219,7 @@ def version_of(etag: str) -> datetime | None:
         return None
 
 
-_SOME_CURSOR = "AQEABmCx41rYQAsrXqBqP0wemlU8H2t9LxA"
+_SOME_CURSOR = "MjAyNi0xMS0yMFQwOTozMDowMC4xMjM0NTZaIDBiMmI1ZWEwLTZhM2YtNGMxZS05YTU1LTNjMWY2YjdkMmYxMCBGYWxzZQ"
 
 
 class TodoPage(BaseModel):
@@ -257,40 +234,35 @@ class TodoPage(BaseModel):
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in the list: just after the todo with this creation time and id, under this filter.
-
-    Its text is opaque to clients: base64url of the order's version, the filter, and the place.
-    """
+    """A place in the list: just after the todo with this creation time and id, under this filter."""
 
     created_at: datetime
     id: UUID
     is_completed: bool | None
 
     def __str__(self) -> str:
-        place = (_microseconds(self.created_at), self.id.bytes)
-        packed = _CURSOR.pack(_NEWEST_FIRST, _FILTERS.index(self.is_completed), *place)
-        return urlsafe_b64encode(packed).decode().rstrip("=")
+        """The text of the cursor in base64url, so that clients take it for opaque."""
+        text = f"{_rfc3339(self.created_at)} {self.id} {self.is_completed}"
+        return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
         """Read a cursor's text.
 
         Raises:
-            ValueError: this API did not make the text, or made it for another order.
+            ValueError: this API did not make the text.
         """
         try:
-            order, filter_index, microseconds, uuid_bytes = _CURSOR.unpack(urlsafe_b64decode(text + "="))
-            cursor = cls(_moment(microseconds), UUID(bytes=uuid_bytes), _FILTERS[filter_index])
-        except (struct.error, IndexError, OverflowError) as malformed:
+            created_at, id_, is_completed = urlsafe_b64decode(text + "==").decode().split(" ")
+            cursor = cls(datetime.fromisoformat(created_at), UUID(id_), _FILTERS[is_completed])
+            if str(cursor) == text:
+                return cursor
+        except (KeyError, OverflowError) as malformed:
             raise ValueError("not a cursor") from malformed
-        if order != _NEWEST_FIRST or str(cursor) != text:
-            raise ValueError("not a cursor")
-        return cursor
+        raise ValueError("not a cursor")
 
 
-_CURSOR = struct.Struct(">BBq16s")
-_NEWEST_FIRST = 1
-_FILTERS = (None, False, True)
+_FILTERS = {str(value): value for value in (None, False, True)}
 
 
 def _cursor(value: Any) -> Cursor:

@@ -45,10 +45,7 @@ class Problem(BaseModel):
     # Not an enumeration: a client must not fail over an error that it does not know.
     type: Annotated[
         str,
-        Field(
-            description="A URN that names the kind of error and never changes.",
-            json_schema_extra={"format": "uri"},
-        ),
+        Field(description="A URN that names the kind of error and never changes.", json_schema_extra={"format": "uri"}),
     ]
     title: Annotated[str, Field(description="The kind of error, for people.")]
     status: Annotated[int, Field(description="The HTTP status.")]

@@ -9,35 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Delete,
-    Executable,
-    Result,
-    Select,
-    Update,
-    delete,
-    func,
-    literal_column,
-    not_,
-    text,
-    true,
-    tuple_,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from todo_api.models import (
-    Cursor,
-    Todo,
-    TodoPage,
-    TodoPublic,
-    TodoQuery,
-    TodoUpdate,
-    TodoWrite,
-    User,
-)
+from todo_api.models import Cursor, Todo, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite, User
 
 SCHEMA_REVISION = "0003"
 """The oldest migration that these statements work with."""
@@ -50,13 +26,15 @@ PREAMBLE = (
 gone again: the next client of a pooled connection finds nothing. Row-level security then lets the statement see and
 write the rows of `caller` only, whatever its own text says."""
 
-LATER: ColumnElement[Any] = func.greatest(func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1))
+LATER: sa.ColumnElement[Any] = sa.func.greatest(
+    sa.func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1)
+)
 """The `updated_at` of a change. The clock may stand still or go back; this grows with every change all the same."""
 
-IS_NEW: ColumnElement[bool] = literal_column("todos.xmax = 0").label("is_new")
+IS_NEW: sa.ColumnElement[bool] = sa.literal_column("todos.xmax = 0").label("is_new")
 """Whether a row that a create returns was made by it: one that was there already bears the mark of its update."""
 
-_Owned = TypeVar("_Owned", Select[Any], Update, Delete, Update | Delete)
+_Owned = TypeVar("_Owned", sa.Select[Any], sa.Update, sa.Delete, sa.Update | sa.Delete)
 
 
 class TodoNotFound(Exception):
@@ -119,9 +97,9 @@ class Todos:
         statement = self._mine(select(Todo))
         if query.is_completed is not None:
             statement = statement.where(col(Todo.is_completed) == query.is_completed)
-        place = tuple_(col(Todo.created_at), col(Todo.id))
+        place = sa.tuple_(col(Todo.created_at), col(Todo.id))
         if query.cursor is not None:
-            statement = statement.where(place < tuple_(query.cursor.created_at, query.cursor.id))
+            statement = statement.where(place < sa.tuple_(query.cursor.created_at, query.cursor.id))
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
         statement = statement.limit(query.limit + 1)  # one more tells whether a page follows
         rows = self._execute(statement).all()
@@ -166,23 +144,23 @@ class Todos:
 
     def toggle(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> TodoPublic:
         """Flip `is_completed` in the database, so that concurrent flips all count. Raises like `replace`."""
-        return self._change(todo_id, {"is_completed": not_(col(Todo.is_completed))}, versions)
+        return self._change(todo_id, {"is_completed": sa.not_(col(Todo.is_completed))}, versions)
 
     def delete(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> None:
         """Remove the todo for good. Raises like `replace`."""
-        self._write(todo_id, delete(Todo), versions)
+        self._write(todo_id, sa.delete(Todo), versions)
 
     def _change(self, todo_id: UUID, fields: dict[str, Any], versions: Collection[datetime] | None) -> TodoPublic:
-        return self._write(todo_id, update(Todo).values(**fields, updated_at=LATER), versions)
+        return self._write(todo_id, sa.update(Todo).values(**fields, updated_at=LATER), versions)
 
-    def _write(self, todo_id: UUID, write: Update | Delete, versions: Collection[datetime] | None) -> TodoPublic:
+    def _write(self, todo_id: UUID, write: sa.Update | sa.Delete, versions: Collection[datetime] | None) -> TodoPublic:
         """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
         write = self._mine(write.where(col(Todo.id) == todo_id)).returning(Todo)
-        statement: Executable = write
+        statement: sa.Executable = write
         if versions is not None:
             target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
             written = write.where(col(Todo.id) == target.c.id, target.c.updated_at.in_(versions)).cte("written")
-            statement = written.select().select_from(target.outerjoin(written, true()))
+            statement = written.select().select_from(target.outerjoin(written, sa.true()))
         row = self._execute(statement).one_or_none()
         if row is None:
             raise TodoNotFound
@@ -193,7 +171,7 @@ class Todos:
     def _mine(self, statement: _Owned) -> _Owned:
         return statement.where(col(Todo.user_id) == self._user_id)
 
-    def _execute(self, statement: Executable) -> Result[Any]:
+    def _execute(self, statement: sa.Executable) -> sa.Result[Any]:
         """Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page."""
         return self._session.connection().execute(statement)
 
@@ -209,7 +187,7 @@ def check_ready(session: Session) -> None:
         NotReady: it is not.
         DatabaseUnavailable: it did not answer, or was never migrated.
     """
-    state = text(
+    state = sa.text(
         "SELECT current_user = 'todo_app', row_security_active('todos'), (SELECT max(version_num) FROM alembic_version)"
     )
     is_app, is_walled, revision = session.connection().execute(state).one()

@@ -11,14 +11,7 @@ from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from todo_api.identity import HEADER, user_id_of
-from todo_api.models import (
-    IDEMPOTENCY_KEY_MAX,
-    TodoPage,
-    TodoPublic,
-    TodoQuery,
-    TodoUpdate,
-    TodoWrite,
-)
+from todo_api.models import IDEMPOTENCY_KEY_MAX, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite
 from todo_api.preconditions import IfMatchVersions, IfNoneMatchHeader, if_none_match_matches
 from todo_api.problems import (
     BODY_TOO_LARGE,
