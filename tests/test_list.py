@@ -39,6 +39,7 @@ def test_pages_join_to_the_whole_list(alice: User, bob: User) -> None:
         pages = list(_walk(alice, f"limit={limit}"))
         assert [todo for page in pages for todo in page] == everything
         assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+        assert pages[-1], "a full page is the last one when nothing follows"
 
 
 def test_a_page_has_50_todos_unless_asked(carol: User) -> None:

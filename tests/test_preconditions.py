@@ -1,10 +1,12 @@
 """Lost updates: entity tags, `If-Match` on writes, and `If-None-Match` on reads (RFC 9110, section 13)."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import psycopg2
 import pytest
 
 from tests.clients import Answer, Api
@@ -171,6 +173,32 @@ def test_the_list_and_create_have_no_version_to_compare(alice: User) -> None:
     headers = {"If-Match": OTHER, "If-None-Match": "*"}
     assert alice("GET", "/v1/todos", headers=headers).status == 200
     assert alice("POST", "/v1/todos", headers=headers, json={"title": "x"}).status == 201
+
+
+@pytest.mark.parametrize("operation", [operation for operation in WRITES if operation != "update, naming nothing"])
+def test_a_write_that_waited_for_another_sees_what_that_one_has_made(
+    local_api: Api, database: str, operation: str
+) -> None:
+    """Proves that the version is compared after the wait for the row, and not before it."""
+    user = new_user("waiter", local_api)
+    todo = user.todos[0]
+    other = psycopg2.connect(database)
+    with other.cursor() as cursor, ThreadPoolExecutor(1) as executor:
+        cursor.execute("UPDATE todos SET title = 'meanwhile', updated_at = now() WHERE id = %s", (todo["id"],))
+        waiting = executor.submit(_send, user, operation, todo, If_Match=todo["etag"])
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            cursor.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND %s = ANY(pg_blocking_pids(pid))",
+                (other.info.backend_pid,),
+            )
+            if cursor.fetchall():
+                break
+        assert not waiting.done()
+        other.commit()
+        assert waiting.result().status == 412
+    other.close()
+    assert user.list()[1]["title"] == "meanwhile"
 
 
 @pytest.mark.parametrize("operation", WRITES)

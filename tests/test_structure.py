@@ -19,8 +19,8 @@ FLOORS = [
     "models",
     "database",
     "credentials",
-    "identity",
     "repository",
+    "identity",
     "preconditions",
     "problems",
     "openapi",
@@ -29,7 +29,7 @@ FLOORS = [
 ]
 """A module may import those before it."""
 
-BELOW_THE_WIRING = FLOORS[: FLOORS.index("preconditions")]
+BELOW_THE_WIRING = FLOORS[: FLOORS.index("identity")]
 PACKAGE = {path.stem: path for path in (ROOT / "todo_api").glob("*.py") if path.stem != "__init__"}
 
 

@@ -22,6 +22,18 @@ from todo_api.database import Database
 from todo_api.repository import PREAMBLE
 from todo_api.settings import Settings
 
+# What scripts of other origins may send and read.
+REQUEST_HEADERS = [
+    "Content-Type",
+    "X-User-Id",
+    "Authorization",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "X-Request-Id",
+]
+RESPONSE_HEADERS = ["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"]
+
 logger = logging.getLogger("todo_api")
 
 
@@ -52,16 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=[
-                    "Content-Type",
-                    "X-User-Id",
-                    "Authorization",
-                    "If-Match",
-                    "If-None-Match",
-                    "Idempotency-Key",
-                    "X-Request-Id",
-                ],
-                expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"],
+                allow_headers=REQUEST_HEADERS,
+                expose_headers=RESPONSE_HEADERS,
                 max_age=600,
             ),
             Middleware(RequestMiddleware),

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import psycopg2
 from psycopg2 import extensions
@@ -63,27 +64,23 @@ _NO_SERVER_CONNECTION = "query_wait_timeout"
 """PgBouncer had no free server connection for the statement, and so has not sent it on."""
 
 
+@dataclass(eq=False)
 class DatabaseUnavailable(Exception):
-    """The database did not do what a request needs, through no fault of the caller.
+    """The database did not do what a request needs, through no fault of the caller."""
 
-    Attributes:
-        may_have_run: whether the statement may have taken effect; False when it certainly did not.
-        phase: `credentials`, `connect` or `execute`.
-        reason: what happened, without user input: libpq's first line when there was no connection or it broke, else
-            the driver's exception class.
-        sqlstate: PostgreSQL's five-character code, where there is one.
-        misconfigured: whether it stays so until somebody changes the configuration.
-    """
+    may_have_run: bool
+    """Whether the statement may have taken effect; False when it certainly did not."""
 
-    def __init__(
-        self, *, may_have_run: bool, phase: str, reason: str, sqlstate: str | None = None, misconfigured: bool = False
-    ) -> None:
-        super().__init__(f"{phase}: {reason}")
-        self.may_have_run = may_have_run
-        self.phase = phase
-        self.reason = reason
-        self.sqlstate = sqlstate
-        self.misconfigured = misconfigured
+    phase: Literal["credentials", "connect", "execute"]
+    reason: str
+    """What happened, without user input: libpq's first line for an error of the connection, else an exception class."""
+
+    sqlstate: str | None = None
+    misconfigured: bool = False
+    """Whether it stays so until somebody changes the configuration."""
+
+    def __str__(self) -> str:
+        return f"{self.phase}: {self.reason}"
 
 
 class GaveUp(psycopg2.OperationalError):
@@ -145,7 +142,7 @@ class Database:
         )
         # SQLAlchemy would ask the first server it meets four questions, a round trip each, to prepare for what is not
         # done here: reflection, and servers older than PostgreSQL 9.
-        engine.dialect.initialize = _ask_nothing  # type: ignore[method-assign]  # a subclass would need a registry
+        engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]  # a subclass would need a registry
         event.listen(engine, "before_cursor_execute", self._prepend, retval=True)
         event.listen(engine, "handle_error", _unavailable)
         return engine
@@ -186,10 +183,6 @@ class Database:
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
-
-
-def _ask_nothing(connection: Connection) -> None:
-    """Prepare a dialect without questions to the server."""
 
 
 def _wait_until_deadline(connection: extensions.connection) -> None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from starlette.exceptions import HTTPException
+
 from todo_api.models import USER_ID_MAX
 
 HEADER = "X-User-Id"
@@ -15,14 +17,6 @@ HEADER = "X-User-Id"
 # What OpenID Connect Core 1.0, section 2, allows a `sub` claim to be: at most 255 ASCII characters. Those that
 # cannot be seen are left out, because a header cannot carry them at its ends.
 _USER_ID = re.compile(rf"[\x21-\x7e]{{1,{USER_ID_MAX}}}")
-
-
-class Unidentified(Exception):
-    """The request does not name a user. `scheme` is the challenge for `WWW-Authenticate` (RFC 9110, section 11.6.1)."""
-
-    def __init__(self, scheme: str) -> None:
-        super().__init__(scheme)
-        self.scheme = scheme
 
 
 def user_id_of(source: Literal["header", "authorizer"], header: str | None, event: Mapping[str, Any] | None) -> str:
@@ -34,7 +28,7 @@ def user_id_of(source: Literal["header", "authorizer"], header: str | None, even
         event: API Gateway's event, or None outside Lambda.
 
     Raises:
-        Unidentified: there is no user id, or what there is cannot be one.
+        HTTPException: 401, because there is no user id, or what there is cannot be one.
     """
     claimed: object = header
     if source == "authorizer":
@@ -42,5 +36,5 @@ def user_id_of(source: Literal["header", "authorizer"], header: str | None, even
         for key in ("requestContext", "authorizer", "jwt", "claims", "sub"):
             claimed = claimed.get(key) if isinstance(claimed, Mapping) else None
     if not isinstance(claimed, str) or not _USER_ID.fullmatch(claimed):
-        raise Unidentified(HEADER if source == "header" else "Bearer")
+        raise HTTPException(401, headers={"WWW-Authenticate": HEADER if source == "header" else "Bearer"})
     return claimed

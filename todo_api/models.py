@@ -2,6 +2,7 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -40,9 +41,6 @@ SQLModel.metadata.naming_convention = {
     "fk": "%(table_name)s_%(column_0_name)s_fkey",
     "ck": "%(table_name)s_%(constraint_name)s_check",
 }
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 class User(SQLModel, table=True):
@@ -95,9 +93,6 @@ class Todo(SQLModel, table=True):
     idempotency_key: str | None = ColumnField(sa_column=sa.Column(sa.Text))
     request_hash: bytes | None = ColumnField(sa_column=sa.Column(sa.LargeBinary))
     """What the create that brought the key asked for, to tell a retry from another request with the same key."""
-
-
-# --- field types ------------------------------------------------------------------------------------------------------
 
 
 def _without_control_characters(value: str) -> str:
@@ -156,9 +151,6 @@ UtcTime = Annotated[
 ]
 
 
-# --- request bodies ---------------------------------------------------------------------------------------------------
-
-
 class TodoWrite(BaseModel):
     """The whole of a todo that a client decides: the body of create and of replace."""
 
@@ -169,7 +161,7 @@ class TodoWrite(BaseModel):
     is_completed: IsCompleted = False
 
     def digest(self) -> bytes:
-        """SHA-256 of what is asked for: equal for equal wishes, also where one spells out a default."""
+        """SHA-256 of the normalized request, to detect a reused idempotency key."""
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
@@ -179,13 +171,9 @@ class TodoUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     # The defaults only mark a field as absent; `model_fields_set` tells which were sent.
-
     title: Title = Field(default_factory=str)
     description: Description = Field(default_factory=str)
     is_completed: IsCompleted = Field(default_factory=bool)
-
-
-# --- responses --------------------------------------------------------------------------------------------------------
 
 
 class TodoPublic(BaseModel):
@@ -229,9 +217,6 @@ class TodoPage(BaseModel):
     next_cursor: Annotated[str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])]
 
 
-# --- the list's parameters --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Cursor:
     """A place in the list: just after the todo with this creation time and id, under this filter."""
@@ -252,24 +237,15 @@ class Cursor:
         Raises:
             ValueError: this API did not make the text.
         """
-        try:
+        with suppress(ValueError, KeyError, OverflowError):
             created_at, id_, is_completed = urlsafe_b64decode(text + "==").decode().split(" ")
             cursor = cls(datetime.fromisoformat(created_at), UUID(id_), _FILTERS[is_completed])
             if str(cursor) == text:
                 return cursor
-        except (KeyError, OverflowError) as malformed:
-            raise ValueError("not a cursor") from malformed
-        raise ValueError("not a cursor")
+        raise PydanticCustomError("cursor", "Must be a next_cursor of this list, unchanged")
 
 
 _FILTERS = {str(value): value for value in (None, False, True)}
-
-
-def _cursor(value: Any) -> Cursor:
-    try:
-        return Cursor.parse(value)
-    except ValueError:
-        raise PydanticCustomError("cursor", "Must be a next_cursor of this list, unchanged") from None
 
 
 class TodoQuery(BaseModel):
@@ -284,7 +260,7 @@ class TodoQuery(BaseModel):
         bool | None, Field(description="Only todos that are done, or only those that are not.", examples=[False])
     ] = None
     cursor: Annotated[
-        Annotated[Cursor, BeforeValidator(_cursor), WithJsonSchema({"type": "string"})] | None,
+        Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})] | None,
         Field(
             description="A `next_cursor` of an earlier page with the same `is_completed`, unchanged.",
             examples=[_SOME_CURSOR],

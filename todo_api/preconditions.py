@@ -8,22 +8,21 @@ from fastapi import Depends, Header
 
 from todo_api.models import version_of
 
+_SOME_TAGS = ['"2026-11-20T09:30:00.123456Z"']
 IfMatchHeader = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description="Change the todo only if it still has one of these versions, else 412: the `etag` of an earlier "
-        "answer, or `*` for any version.",
-        examples=['"2026-11-20T09:30:00.123456Z"'],
+        description="Change the todo only if this `etag` is still its own, else 412. `*` means any.",
+        examples=_SOME_TAGS,
     ),
 ]
 IfNoneMatchHeader = Annotated[
     str | None,
     Header(
         alias="If-None-Match",
-        description="Answer 304 without a body if the todo still has one of these versions: the `etag` of an earlier "
-        "answer.",
-        examples=['"2026-11-20T09:30:00.123456Z"'],
+        description="Answer 304 without a body if this `etag` is still the todo's own.",
+        examples=_SOME_TAGS,
     ),
 ]
 

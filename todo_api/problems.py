@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.routing import Match
 
 from todo_api.database import DatabaseUnavailable
-from todo_api.identity import Unidentified
 from todo_api.repository import IdempotencyKeyReused, NotReady, PreconditionFailed, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,23 +29,15 @@ class InvalidPart(BaseModel):
     """An invalid part of the request."""
 
     part: Annotated[Literal["body", "query", "path", "header"], Field(alias="in", description="Where it is.")]
-    field: Annotated[
-        str,
-        Field(
-            description="Its name; empty where the body as a whole is meant, or where the name is no plain identifier."
-        ),
-    ]
+    field: Annotated[str, Field(description="Its name; empty for the whole body, or a name that is no identifier.")]
     detail: Annotated[str, Field(description="What is wrong with it, for people.")]
 
 
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    # Not an enumeration: a client must not fail over an error that it does not know.
-    type: Annotated[
-        str,
-        Field(description="A URN that names the kind of error and never changes.", json_schema_extra={"format": "uri"}),
-    ]
+    # `type` is not an enumeration: a client must not fail over an error that it does not know.
+    type: Annotated[str, Field(description="A URN that never changes.", json_schema_extra={"format": "uri"})]
     title: Annotated[str, Field(description="The kind of error, for people.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What happened, for people.")]
@@ -84,12 +75,9 @@ class ProblemType:
 RETRY_AFTER = {"Retry-After": "The number of seconds to wait before the next try."}
 
 MALFORMED_BODY = ProblemType(400, "malformed-body", "Malformed body", "The body is empty or not JSON.")
+CHALLENGE = {"WWW-Authenticate": "How to name the user."}
 NOT_IDENTIFIED = ProblemType(
-    401,
-    "not-identified",
-    "Not identified",
-    "The request does not name its user.",
-    headers={"WWW-Authenticate": "How to name the user."},
+    401, "not-identified", "Not identified", "The request does not name its user.", headers=CHALLENGE
 )
 TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "Not found", "There is no such todo.")
 PATH_NOT_FOUND = ProblemType(404, "path-not-found", "Not found", "There is nothing at this path.")
@@ -138,11 +126,24 @@ OUTCOME_UNKNOWN = ProblemType(
 )
 NOT_READY = ProblemType(503, "not-ready", "Service unavailable", "The service is not ready.", headers=RETRY_AFTER)
 
-_BY_STATUS = {
-    problem.status: problem
-    for problem in (MALFORMED_BODY, PATH_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
-}
+BODY_PROBLEMS = (MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE)
+DATABASE_PROBLEMS = (INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN)
+
+_OF_EXCEPTIONS = (
+    MALFORMED_BODY,
+    NOT_IDENTIFIED,
+    PATH_NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+_BY_STATUS = {problem.status: problem for problem in _OF_EXCEPTIONS}
 """What an `HTTPException` of ours or of the framework stands for."""
+
+
+def documented_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Response headers and their descriptions, in OpenAPI's form."""
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
 
 
 def error_responses(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -150,10 +151,7 @@ def error_responses(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
         response = responses.setdefault(problem.status, {"description": problem.title, "headers": {}, "content": {}})
-        response["headers"] |= {
-            name: {"description": description, "schema": {"type": "string"}}
-            for name, description in problem.headers.items()
-        }
+        response["headers"] |= documented_headers(problem.headers)
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
         examples = response["content"].setdefault(MEDIA_TYPE, content)["examples"]
         value = problem.body("6ad12249-341b-4e17-8510-3b7ec7623c18", problem.errors)
@@ -168,8 +166,6 @@ async def problem_handler(request: Request, error: Exception) -> Response:
     match error:
         case RequestValidationError():
             problem, errors = INVALID_REQUEST, [_invalid_part(found) for found in error.errors()]
-        case Unidentified():
-            problem, headers = NOT_IDENTIFIED, {"WWW-Authenticate": error.scheme}
         case TodoNotFound():
             problem = TODO_NOT_FOUND
         case PreconditionFailed():

@@ -10,22 +10,21 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
+from todo_api.database import Database
 from todo_api.identity import HEADER, user_id_of
 from todo_api.models import IDEMPOTENCY_KEY_MAX, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite
 from todo_api.preconditions import IfMatchVersions, IfNoneMatchHeader, if_none_match_matches
 from todo_api.problems import (
+    BODY_PROBLEMS,
     BODY_TOO_LARGE,
+    DATABASE_PROBLEMS,
     IDEMPOTENCY_KEY_REUSED,
-    INTERNAL_ERROR,
     INVALID_REQUEST,
-    MALFORMED_BODY,
-    NOT_EXECUTED,
     NOT_IDENTIFIED,
     NOT_READY,
-    OUTCOME_UNKNOWN,
     PRECONDITION_FAILED,
     TODO_NOT_FOUND,
-    UNSUPPORTED_MEDIA_TYPE,
+    documented_headers,
     error_responses,
 )
 from todo_api.repository import Todos, check_ready
@@ -65,9 +64,7 @@ class JsonRoute(APIRoute):
         return checked
 
 
-# --- dependencies: `async`, because FastAPI would run each plain function in a thread ---------------------------------
-
-
+# Dependencies are `async`, because FastAPI would run each plain function in a thread of its own.
 async def current_user(request: Request) -> str:
     """The caller's user id."""
     source = request.app.state.settings.identity_source
@@ -76,12 +73,11 @@ async def current_user(request: Request) -> str:
 
 def _session(request: Request, caller: str) -> AbstractContextManager[Session]:
     """A session of this request, with the time that the setting and Lambda leave for the database."""
-    state, context = request.app.state, request.scope.get("aws.context")
-    seconds = state.settings.database_timeout_seconds
+    context, seconds = request.scope.get("aws.context"), request.app.state.settings.database_timeout_seconds
     if context is not None:
         seconds = min(seconds, context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS)
-    session: AbstractContextManager[Session] = state.database.session(caller=caller, seconds=seconds)
-    return session
+    database: Database = request.app.state.database
+    return database.session(caller=caller, seconds=seconds)
 
 
 async def todos_of_caller(request: Request, user_id: Annotated[str, Depends(current_user)]) -> AsyncIterator[Todos]:
@@ -118,28 +114,22 @@ IdempotencyKeyHeader = Annotated[
     ),
 ]
 
-
-# --- operations -------------------------------------------------------------------------------------------------------
-
-TODO_HEADERS = {"ETag": {"description": "The todo's `etag`.", "schema": {"type": "string"}}}
-CREATED_HEADERS = TODO_HEADERS | {
-    "Location": {"description": "The path of the todo.", "schema": {"type": "string"}},
-    "Idempotency-Replayed": {
-        "description": "`true` when an earlier request with this idempotency key has made the todo.",
-        "schema": {"type": "string"},
-    },
-}
+TODO_HEADERS = documented_headers({"ETag": "The todo's `etag`."})
+CREATED_HEADERS = TODO_HEADERS | documented_headers(
+    {
+        "Location": "The path of the todo.",
+        "Idempotency-Replayed": "`true` when an earlier request with this idempotency key has made the todo.",
+    }
+)
 _TODO_UPDATE = {"$ref": "#/components/schemas/TodoUpdate"}
 TODO: dict[int | str, dict[str, Any]] = {200: {"headers": TODO_HEADERS}}
-BODY_ERRORS = error_responses(MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE)
+BODY_ERRORS = error_responses(*BODY_PROBLEMS)
 
 router = APIRouter(
     prefix="/v1/todos",
     tags=["todos"],
     route_class=JsonRoute,
-    responses=error_responses(
-        NOT_IDENTIFIED, BODY_TOO_LARGE, INVALID_REQUEST, INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN
-    ),
+    responses=error_responses(NOT_IDENTIFIED, BODY_TOO_LARGE, INVALID_REQUEST, *DATABASE_PROBLEMS),
 )
 
 
@@ -241,7 +231,7 @@ async def check_health() -> Status:
     return Status(status="ok")
 
 
-@probes.get("/ready", responses=error_responses(INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN, NOT_READY))
+@probes.get("/ready", responses=error_responses(*DATABASE_PROBLEMS, NOT_READY))
 def check_readiness(session: SessionDep) -> Status:
     """Tell whether the database answers, is migrated and keeps users apart. Polling it keeps Neon awake, and costs."""
     check_ready(session)
