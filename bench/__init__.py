@@ -1,1 +1,1 @@
-"""What a request costs, against the least that it can cost and against what people usually write."""
+"""What a request costs, compared with bare psycopg2 and with SQLModel's tutorial."""

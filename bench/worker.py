@@ -1,8 +1,7 @@
-"""One contender in a process of its own: `python -m bench.worker MODULE`, events in, responses and their cost out.
+"""One candidate in a process of its own: `python -m bench.worker MODULE`, events in, responses and their cost out.
 
-Each line of standard input is an event in JSON; each line of standard output is a `Reply`. What a contender does to its
-process (psycopg2's wait callback, threads, a heap full of models) does not touch the others, and the CPU time of the
-process is that of all its threads.
+Each line of standard input is an event in JSON, each line of standard output the response and its milliseconds. What a
+candidate does to its process (a wait callback, threads, a heap of models) does not touch the others.
 """
 
 import importlib
@@ -12,18 +11,10 @@ import os
 import sys
 import time
 from types import SimpleNamespace
-from typing import Any, TypedDict
+from typing import Any
 
 CONTEXT: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 19_000)
-"""Lambda's context object, as far as a contender looks at it."""
-
-
-class Reply(TypedDict):
-    """What an invocation answered, and what it cost in milliseconds."""
-
-    response: dict[str, Any]
-    wall: float
-    cpu: float
+"""Lambda's context object, as far as a candidate looks at it."""
 
 
 def main() -> None:
@@ -35,8 +26,8 @@ def main() -> None:
         event = json.loads(line)
         cpu, wall = time.process_time(), time.perf_counter()
         response = handler(event, CONTEXT)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(json.dumps(Reply(response=response, wall=wall * 1000, cpu=cpu * 1000)), flush=True)
+        wall, cpu = (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
+        print(json.dumps({"response": response, "wall": wall, "cpu": cpu}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The limit: a Lambda handler written by hand, with psycopg2 and `json` and nothing else.
+"""A Lambda handler written by hand, with psycopg2 and `json` and nothing else: what a request costs at least.
 
 It connects, executes one statement, and dumps the rows. It checks nothing, so it is not to be imitated: it is what the
 driver, TLS and the network cost by themselves.
@@ -16,7 +16,7 @@ INSERT = (
     "INSERT INTO todos (user_id, title, description, is_completed) "
     f"VALUES (%(user)s, %(title)s, %(description)s, %(is_completed)s) RETURNING {COLUMNS}"
 )
-LIST = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC LIMIT 51"
+LIST = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC LIMIT 50"
 SELECT = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s AND id = %(id)s"
 DELETE = "DELETE FROM todos WHERE user_id = %(user)s AND id = %(id)s RETURNING id"
 UPDATE = (
@@ -28,24 +28,21 @@ UPDATE = (
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer one event of an HTTP API."""
     method = event["requestContext"]["http"]["method"]
-    todo_id, _, action = event["rawPath"].removeprefix("/v1/todos").lstrip("/").partition("/")
-    body = json.loads(event["body"]) if event.get("body") else {}
-    whole = {"description": None, "is_completed": False, **body}
+    todo_id = event["rawPath"].removeprefix("/v1/todos").lstrip("/")
+    fields = json.loads(event["body"]) if event.get("body") else {}
+    whole = {"description": None, "is_completed": False, **fields}
     parameters = {**whole, "user": event["headers"]["x-user-id"], "id": todo_id}
-    match method, bool(todo_id), action:
-        case "POST", False, _:
+    match method, bool(todo_id):
+        case "POST", _:
             status, statement = 201, INSERT
-        case "GET", False, _:
+        case "GET", False:
             status, statement = 200, LIST
-        case "GET", True, _:
+        case "GET", True:
             status, statement = 200, SELECT
-        case "DELETE", True, _:
+        case "DELETE", _:
             status, statement = 204, DELETE
-        case "POST", True, "toggle":
-            status, statement = 200, UPDATE.format(changes="is_completed = NOT is_completed")
         case _:
-            changed = whole if method == "PUT" else body
-            status, statement = 200, UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in changed))
+            status, statement = 200, UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in fields))
     connection = psycopg2.connect(os.environ["NEON_DATABASE_URL"])
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -53,15 +50,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         names = [column.name for column in cursor.description or ()]
         todos = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     connection.close()
-    if not todo_id and method == "GET":
-        more = len(todos) > 50
-        page = {"items": todos[:50], "next_cursor": f"{todos[49]['created_at']}/{todos[49]['id']}" if more else None}
-        return _response(200, page)
-    if not todos:
-        return _response(404, {"title": "Not found"})
-    return _response(status, None if status == 204 else todos[0])
-
-
-def _response(status: int, content: object) -> dict[str, Any]:
-    body = "" if content is None else json.dumps(content, default=str)
+    content = {"items": todos} if statement == LIST else todos[0]
+    body = "" if status == 204 else json.dumps(content, default=str)
     return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": body}

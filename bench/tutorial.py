@@ -1,4 +1,4 @@
-"""The usual way: the shape of SQLModel's tutorial on FastAPI, behind Mangum.
+"""The shape of SQLModel's tutorial on FastAPI, behind Mangum: what people usually write.
 
 https://sqlmodel.tiangolo.com/tutorial/fastapi/: layered models, a session from a dependency with `yield`, and select,
 change, commit, refresh. The engine has its default options, but for NullPool, as on Lambda.
@@ -24,8 +24,6 @@ def _now() -> datetime:
 
 
 class User(SQLModel, table=True):
-    """Who owns todos."""
-
     __tablename__ = "users"
 
     id: str = Field(primary_key=True)
@@ -33,16 +31,12 @@ class User(SQLModel, table=True):
 
 
 class TodoBase(SQLModel):
-    """What create, replace and answers have in common."""
-
     title: str = Field(min_length=1, max_length=255)
     description: str | None = Field(default=None, max_length=2000)
     is_completed: bool = False
 
 
 class Todo(TodoBase, table=True):
-    """A row."""
-
     __tablename__ = "todos"
 
     id: UUID = Field(default_factory=uuid4, primary_key=True)
@@ -52,8 +46,6 @@ class Todo(TodoBase, table=True):
 
 
 class TodoPublic(TodoBase):
-    """An answer."""
-
     id: UUID
     user_id: str
     created_at: datetime
@@ -61,15 +53,12 @@ class TodoPublic(TodoBase):
 
 
 class TodoUpdate(SQLModel):
-    """A change."""
-
     title: str | None = Field(default=None, min_length=1, max_length=255)
     description: str | None = Field(default=None, max_length=2000)
     is_completed: bool | None = None
 
 
 def get_session() -> Iterator[Session]:
-    """A session for one request."""
     with Session(engine) as session:
         yield session
 
@@ -82,56 +71,34 @@ app = FastAPI()
 
 @app.post("/v1/todos", response_model=TodoPublic, status_code=201)
 def create_todo(todo: TodoBase, user_id: UserDep, session: SessionDep) -> Todo:
-    """Create a todo."""
     if session.get(User, user_id) is None:
         session.add(User(id=user_id))
         session.flush()
-    row = Todo.model_validate(todo, update={"user_id": user_id})
-    return _saved(row, session)
+    return _saved(Todo.model_validate(todo, update={"user_id": user_id}), session)
 
 
 @app.get("/v1/todos", response_model=list[TodoPublic])
 def list_todos(
     user_id: UserDep, session: SessionDep, offset: int = 0, limit: Annotated[int, Query(le=100)] = 50
 ) -> list[Todo]:
-    """List todos, newest first."""
     mine = select(Todo).where(Todo.user_id == user_id).order_by(col(Todo.created_at).desc())
     return list(session.exec(mine.offset(offset).limit(limit)).all())
 
 
 @app.get("/v1/todos/{todo_id}", response_model=TodoPublic)
 def retrieve_todo(todo_id: UUID, user_id: UserDep, session: SessionDep) -> Todo:
-    """Retrieve a todo."""
     return _mine(todo_id, user_id, session)
-
-
-@app.put("/v1/todos/{todo_id}", response_model=TodoPublic)
-def replace_todo(todo_id: UUID, todo: TodoBase, user_id: UserDep, session: SessionDep) -> Todo:
-    """Replace a todo."""
-    row = _mine(todo_id, user_id, session)
-    row.sqlmodel_update(todo.model_dump())
-    return _changed(row, session)
 
 
 @app.patch("/v1/todos/{todo_id}", response_model=TodoPublic)
 def update_todo(todo_id: UUID, todo: TodoUpdate, user_id: UserDep, session: SessionDep) -> Todo:
-    """Update a todo."""
     row = _mine(todo_id, user_id, session)
-    row.sqlmodel_update(todo.model_dump(exclude_unset=True))
-    return _changed(row, session)
-
-
-@app.post("/v1/todos/{todo_id}/toggle", response_model=TodoPublic)
-def toggle_todo(todo_id: UUID, user_id: UserDep, session: SessionDep) -> Todo:
-    """Complete a todo, or take its completion back."""
-    row = _mine(todo_id, user_id, session)
-    row.is_completed = not row.is_completed
-    return _changed(row, session)
+    row.sqlmodel_update(todo.model_dump(exclude_unset=True), update={"updated_at": _now()})
+    return _saved(row, session)
 
 
 @app.delete("/v1/todos/{todo_id}", status_code=204)
 def delete_todo(todo_id: UUID, user_id: UserDep, session: SessionDep) -> None:
-    """Delete a todo."""
     session.delete(_mine(todo_id, user_id, session))
     session.commit()
 
@@ -141,11 +108,6 @@ def _mine(todo_id: UUID, user_id: str, session: Session) -> Todo:
     if todo is None:
         raise HTTPException(status_code=404, detail="Todo not found")
     return todo
-
-
-def _changed(todo: Todo, session: Session) -> Todo:
-    todo.updated_at = _now()
-    return _saved(todo, session)
 
 
 def _saved(todo: Todo, session: Session) -> Todo:
