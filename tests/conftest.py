@@ -41,6 +41,14 @@ TOOLS: dict[str, tuple[object, str]] = {
     ),
     "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
     "curl": (shutil.which("curl"), "There is no curl, so no command of the documentation runs: apt-get install curl"),
+    "ruby": (
+        shutil.which("java") and shutil.which("ruby"),
+        "Java or Ruby is missing, so no Ruby client is generated: apt-get install default-jre-headless ruby",
+    ),
+    "php": (
+        shutil.which("java") and shutil.which("php"),
+        "Java or PHP is missing, so no PHP client is generated: apt-get install default-jre-headless php-cli",
+    ),
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
     "namespaces": (
         shutil.which("unshare")

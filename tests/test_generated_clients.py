@@ -1,17 +1,21 @@
 """Clients generated from docs/openapi.json, by tools that we do not write, live with the API."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 from types import ModuleType
 from typing import Any
 
 import pytest
+import re2
 
+from tests.clients import Api
 from tests.conftest import NODE_TOOLS, ROOT
 
 DOCUMENT = ROOT / "docs/openapi.json"
@@ -45,6 +49,68 @@ def test_a_todo_lives_in_typescript(local_port: int, tmp_path: Path) -> None:
     run(NODE_TOOLS / "openapi-typescript", DOCUMENT, "--output", program / "schema.ts", cwd=program)
     run(NODE_TOOLS / "tsc", "--project", ".", cwd=program)
     assert run("node", "life.js", f"http://127.0.0.1:{local_port}", cwd=program) == "the todo has lived\n"
+
+
+def test_every_pattern_compiles_in_other_languages() -> None:
+    """Proves it for Python, RE2 (Go), and that no pattern stands beside a format, which other tools check twice."""
+    patterns = _patterns(json.loads(DOCUMENT.read_text()))
+    assert patterns
+    for pattern in patterns:
+        assert pattern.isascii()
+        assert re.compile(pattern)
+        assert re2.compile(pattern)
+
+
+@pytest.mark.node
+def test_every_pattern_compiles_in_javascript(tmp_path: Path) -> None:
+    """Proves it for the flag `u`, which is how JSON Schema reads patterns."""
+    patterns = json.dumps(_patterns(json.loads(DOCUMENT.read_text())))
+    script = "JSON.parse(process.argv[1]).forEach((pattern) => console.log(new RegExp(pattern, 'u').source))"
+    assert run("node", "--eval", script, patterns, cwd=tmp_path).splitlines() == json.loads(patterns)
+
+
+def _patterns(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [pattern for child in node for pattern in _patterns(child)]
+    if not isinstance(node, dict):
+        return []
+    assert not {"pattern", "format"} <= set(node), node
+    own = [node["pattern"]] if isinstance(node.get("pattern"), str) else []
+    return own + [pattern for child in node.values() for pattern in _patterns(child)]
+
+
+@pytest.mark.node
+def test_zod_schemas_take_every_title_that_was_stored(local_api: Api, tmp_path: Path) -> None:
+    """Proves that what `@hey-api/openapi-ts` and `orval` generate compiles, and takes 255 emoji, 510 of its units."""
+    created = local_api("POST", "/v1/todos", user="zod", json={"title": "😀" * 255})
+    assert created.status == 201
+    copy(ROOT / "tests/typescript/zod.ts", tmp_path)
+    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
+    (tmp_path / "package.json").write_text('{"dependencies": {"zod": "4"}}')
+    run(NODE_TOOLS / "openapi-ts", "-i", DOCUMENT, "-o", "hey-api", "-p", "zod", "@hey-api/typescript", cwd=tmp_path)
+    run(NODE_TOOLS / "orval", "--input", DOCUMENT, "--output", "./orval.ts", "--client", "zod", cwd=tmp_path)
+    options = ["--strict", "--esModuleInterop", "--target", "es2022", "--module", "commonjs", "--types", "node"]
+    run(NODE_TOOLS / "tsc", *options, "--moduleResolution", "node10", "zod.ts", cwd=tmp_path)
+    assert run("node", "zod.js", created.body.decode(), cwd=tmp_path) == "both schemas take the todo\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "checker"),
+    [
+        pytest.param("ruby", ("ruby", "-c"), marks=pytest.mark.ruby),
+        pytest.param("php", ("php", "-l"), marks=pytest.mark.php),
+    ],
+)
+def test_other_languages_accept_the_client_that_is_generated(
+    tmp_path: Path, language: str, checker: tuple[str, ...]
+) -> None:
+    """Proves that each file which openapi-generator writes is accepted by the language's own syntax checker."""
+    generator = Path(sys.executable).parent / "openapi-generator-cli"
+    run(generator, "generate", "-i", DOCUMENT, "-g", language, "-o", tmp_path, cwd=tmp_path)
+    files = [*tmp_path.rglob(f"*.{language.replace('ruby', 'rb')}")]
+    assert {"todo_public", "TodoPublic"} & {file.stem for file in files}
+    for file in files:
+        run(*checker, file, cwd=tmp_path)
 
 
 @pytest.fixture
