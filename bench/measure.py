@@ -19,7 +19,7 @@ from bench.operations import OPERATIONS, event
 from tests.conftest import run_sql
 from tests.pgbouncer import BINARY, counted_path
 from tests.wire import Traffic, Wire
-from todo_api.models import PAGE_DEFAULT, Cursor
+from todo_api.models.page import PAGE_DEFAULT, Cursor
 
 ROOT = Path(__file__).parent.parent
 CANDIDATES = {"bare psycopg2": "bench.bare_psycopg2", "this project": "handler", "SQLModel tutorial": "bench.tutorial"}

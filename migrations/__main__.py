@@ -6,24 +6,12 @@ from pathlib import Path
 import psycopg2
 from alembic import command
 from alembic.config import Config
-from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
-from todo_api.credentials import uri_reader
-from todo_api.database import DatabaseUnavailable
+from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.url import direct_endpoint, uri_reader
 from todo_api.settings import Settings, SettingsError
-
-
-def direct_endpoint(uri: str) -> str:
-    """The connection string of Neon's direct endpoint: the pooled one's host without `-pooler`.
-
-    Migrations need a session of their own, which the pooler does not give
-    (https://neon.com/docs/connect/connection-pooling).
-    """
-    parts = parse_dsn(uri)
-    endpoint, dot, domain = parts["host"].partition(".")
-    return str(make_dsn(**{**parts, "host": endpoint.removesuffix("-pooler") + dot + domain}))
 
 
 def migrate(uri: str, revision: str = "head") -> None:
@@ -40,7 +28,9 @@ def migrate(uri: str, revision: str = "head") -> None:
 def main() -> None:
     """Run from the command line."""
     try:
-        migrate(uri_reader(Settings.from_environment())(), *sys.argv[1:2])
+        settings = Settings.from_environment()
+        uri = uri_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
+        migrate(uri, *sys.argv[1:2])
     except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))
     except DBAPIError as refused:

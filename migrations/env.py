@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
-from todo_api.models import Todo
+from todo_api.models.tables import Todo
 
 _LOCK = 7_030_461_218_340_771
 """An arbitrary number, the same in every release: whoever holds this advisory lock is migrating."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeGuard
 
-from todo_api import repository
+from todo_api.database import repository
 
 SOURCE = Path(repository.__file__).read_text()
 

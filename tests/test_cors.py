@@ -11,7 +11,7 @@ from tests.conftest import ROOT, User
 from tests.pgbouncer import free_port
 from tests.test_problems import app_on
 from tests.wire import Troublemaker
-from todo_api import repository
+from todo_api.database import repository
 
 pytestmark = pytest.mark.pooled
 

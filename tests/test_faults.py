@@ -277,7 +277,7 @@ def test_the_role_to_switch_to_is_missing(
 ) -> None:
     """Proves that a login role that may not switch, or has nothing to switch to, is a matter of configuration too."""
     preamble = "todo_api.app.PREAMBLE"
-    from todo_api.repository import PREAMBLE
+    from todo_api.database.repository import PREAMBLE
 
     monkeypatch.setattr(preamble, PREAMBLE.replace("todo_app", "no_such_role"))
     with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.clients import Api
 from tests.conftest import User
-from todo_api.models import Cursor
+from todo_api.models.page import Cursor
 
 pytestmark = pytest.mark.pooled
 

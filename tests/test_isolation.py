@@ -20,9 +20,10 @@ from tests.clients import Api
 from tests.conftest import User, new_user
 from tests.mutants import FILTER_LINES, SOURCE, without_filters
 from tests.wire import Wire
-from todo_api import repository
-from todo_api.database import Database
-from todo_api.models import TodoQuery, TodoUpdate, TodoWrite
+from todo_api.database import repository
+from todo_api.database.engine import Database
+from todo_api.models.page import TodoQuery
+from todo_api.models.todo import TodoUpdate, TodoWrite
 
 pytestmark = pytest.mark.pooled
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.clients import Api
 from tests.conftest import User
-from todo_api.database import Database
-from todo_api.models import Cursor, TodoQuery
-from todo_api.repository import PREAMBLE, Todos
+from todo_api.database.engine import Database
+from todo_api.database.repository import PREAMBLE, Todos
+from todo_api.models.page import Cursor, TodoQuery
 
 pytestmark = pytest.mark.pooled
 

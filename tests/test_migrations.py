@@ -13,10 +13,11 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import create_engine
 
 from dev.postgres import wheel_binaries
-from migrations.__main__ import direct_endpoint, migrate
+from migrations.__main__ import migrate
 from tests.conftest import ROOT
-from todo_api.models import Todo
-from todo_api.repository import SCHEMA_REVISION
+from todo_api.database.repository import SCHEMA_REVISION
+from todo_api.database.url import direct_endpoint
+from todo_api.models.tables import Todo
 
 
 def _schema(uri: str, *options: str) -> str:

@@ -16,10 +16,12 @@ from tests.clients import Answer, Api, http_api_event, invoke, rest_api_event
 from tests.conftest import ROOT
 from tests.pages import CHANGING
 from tests.test_problems import app_on
-from todo_api import models
 from todo_api.app import create_app
-from todo_api.database import Database, DatabaseUnavailable
-from todo_api.repository import NotReady
+from todo_api.database.engine import Database
+from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.repository import NotReady
+from todo_api.models.page import Cursor
+from todo_api.models.todo import TodoPublic
 from todo_api.settings import Settings
 
 PATH = ROOT / "docs/openapi.json"
@@ -202,12 +204,12 @@ def test_the_examples_of_a_todo_are_what_creating_it_answers(lambda_api: Api) ->
     schema = as_documented("createTodo", answer)["content"]["application/json"]["schema"]
     example = example_of(schema)
     assert but_for_what_changes(answer.json()) == but_for_what_changes(example)
-    public = models.TodoPublic.model_validate(example)
+    public = TodoPublic.model_validate(example)
     assert public.model_dump(mode="json") == example
     for name in ("If-Match", "If-None-Match"):
         assert PARAMETERS[name]["schema"]["examples"] == [public.etag]
     is_completed = PARAMETERS["is_completed"]["schema"]["examples"][0]
-    cursor = str(models.Cursor(public.created_at, public.id, is_completed))
+    cursor = str(Cursor(public.created_at, public.id, is_completed))
     assert PARAMETERS["cursor"]["schema"]["examples"] == [cursor]
 
 

@@ -13,8 +13,8 @@ from tests.clients import Answer, Api, Context, http_api_event, invoke_app
 from tests.conftest import User
 from tests.pgbouncer import free_port
 from tests.test_hostile_input import assert_problem
-from todo_api import repository
 from todo_api.app import create_app
+from todo_api.database import repository
 from todo_api.settings import Settings
 
 CANARY = "s3cr3t-canary"

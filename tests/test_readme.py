@@ -33,5 +33,5 @@ def test_each_setting_is_in_the_readme_with_its_default() -> None:
 
 def test_the_readme_names_every_module() -> None:
     """Proves that the layout in the README is the layout."""
-    for path in [*(ROOT / "todo_api").glob("*.py"), ROOT / "handler.py"]:
+    for path in [*(ROOT / "todo_api").rglob("*.py"), ROOT / "handler.py"]:
         assert path.name == "__init__.py" or f"`{path.name}`" in README

@@ -20,9 +20,11 @@ from tests.mutants import FILTER_LINES, filters, without_filters
 from tests.pgbouncer import pgbouncer
 from tests.test_migrations import migrate_at_once
 from tests.test_problems import app_on
-from todo_api import repository
-from todo_api.database import Database, DatabaseUnavailable
-from todo_api.models import TodoQuery, TodoUpdate, TodoWrite
+from todo_api.database import repository
+from todo_api.database.engine import Database
+from todo_api.database.errors import DatabaseUnavailable
+from todo_api.models.page import TodoQuery
+from todo_api.models.todo import TodoUpdate, TodoWrite
 
 # --- one wall at a time -----------------------------------------------------------------------------------------------
 

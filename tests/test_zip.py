@@ -106,8 +106,9 @@ def test_the_zip_holds_our_code_and_what_it_needs(task: Path) -> None:
     there = [path.name.partition("-")[0].replace("_", "-") for path in task.glob("*.dist-info")]
     assert sorted(there) == sorted(wanted)
     assert not {"boto3", "botocore", "migrations", "tests", "dev", "deploy", "bin"} & {p.name for p in task.iterdir()}
-    ours = [ROOT / "handler.py", *(ROOT / "todo_api").glob("*.py")]
-    assert {path.name for path in (task / "todo_api").iterdir()} == {path.name for path in ours[1:]} | {"__pycache__"}
+    ours = [ROOT / "handler.py", *(ROOT / "todo_api").rglob("*.py")]
+    unpacked = [path for path in (task / "todo_api").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert {path.relative_to(task) for path in unpacked} == {path.relative_to(ROOT) for path in ours[1:]}
     for path in ours:
         assert (task / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     compiled = {path.parent.parent / f"{path.name.split('.')[0]}.py" for path in task.rglob("*.pyc")}

@@ -4,40 +4,17 @@ A missing or malformed value raises `SettingsError`: one sentence that names the
 because the value may be a password.
 """
 
-import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import psycopg2
-from psycopg2.extensions import parse_dsn
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from todo_api.database.url import postgresql_uri
 
 
 class SettingsError(Exception):
     """The environment does not describe a service that can start."""
-
-
-def postgresql_uri(value: object) -> str:
-    """The URL as libpq reads it, its query string kept.
-
-    Neon's console shows `postgresql://`, other tools write `postgres://` or SQLAlchemy's `postgresql+psycopg2://`: all
-    three name the same driver here.
-
-    Raises:
-        ValueError: it is not such a URL. The message does not repeat it.
-    """
-    uri, schemes = re.subn(r"\A(postgres|postgresql|postgresql\+psycopg2)://", "postgresql://", str(value).strip())
-    if not schemes:
-        raise ValueError("must start with postgresql://, postgres:// or postgresql+psycopg2://")
-    try:
-        parts = parse_dsn(uri)
-    except psycopg2.ProgrammingError:
-        # libpq's own message repeats the URL.
-        raise ValueError("is not a URL that libpq can read") from None
-    if not parts.get("host") or not parts.get("dbname"):
-        raise ValueError("must name a host and a database")
-    return uri
 
 
 def _origins(value: object) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
-from todo_api.models import version_of
+from todo_api.models.tables import IDEMPOTENCY_KEY_MAX
+from todo_api.models.todo import version_of
 
 _SOME_TAGS = ['"2026-11-20T09:30:00.123456Z"']
 IfMatchHeader = Annotated[
@@ -23,6 +24,19 @@ IfNoneMatchHeader = Annotated[
         alias="If-None-Match",
         description="Answer 304 without a body if this `etag` is still the todo's own.",
         examples=_SOME_TAGS,
+    ),
+]
+
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=IDEMPOTENCY_KEY_MAX,
+        pattern="^[!-~]+$",
+        description="Makes it safe to send the create again: the first with this key makes the todo, later ones answer "
+        "with it. Visible ASCII characters.",
+        examples=["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"],
     ),
 ]
 

@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
-from todo_api.database import DatabaseUnavailable
-from todo_api.repository import IdempotencyKeyReused, NotReady, PreconditionFailed, TodoNotFound
+from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.repository import IdempotencyKeyReused, NotReady, PreconditionFailed, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 
-from todo_api.models import USER_ID_MAX
+from todo_api.models.tables import USER_ID_MAX
 
 HEADER = "X-User-Id"
 

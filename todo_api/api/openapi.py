@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 
-from todo_api.identity import HEADER
-from todo_api.problems import Problem
+from todo_api.api.identity import HEADER
+from todo_api.api.problems import Problem
 
 DESCRIPTION = """\
 Every request below `/v1` names its user, and sees nobody else's todos. To try the operations here, press *Authorize*,

@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session
+
+from todo_api.database.errors import LOGIN_REFUSED, PERMANENT, GaveUp, message_of, reason_of, unavailable
 
 CONNECTION_STARTED = 2
 """libpq's status while TCP is being set up (https://www.postgresql.org/docs/current/libpq-status.html)."""
@@ -32,65 +32,6 @@ What accepts may take all the time that there is, for a suspended Neon compute w
 
 BACKOFF_SECONDS = (0.05, 1.0)
 """The first and the longest pause between attempts to connect, before jitter."""
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: with these the server has refused the statement and
-# rolled back, through no fault of the caller or the code. Any other SQLSTATE tells of a bug.
-_MISCONFIGURED = (
-    "22023",  # invalid_parameter_value: no such role to switch to
-    "28",  # invalid authorization specification
-    "3D000",  # invalid_catalog_name: no such database
-    "42501",  # insufficient_privilege
-    "42P01",  # undefined_table: the migrations have not run
-    "42703",  # undefined_column: the same
-)
-_REFUSED = (
-    *_MISCONFIGURED,
-    "25006",  # read_only_sql_transaction
-    "40",  # transaction rollback: serialization failure, deadlock
-    "53",  # insufficient resources: disk full, too many connections
-    "55",  # object not in prerequisite state: a lock was not available
-    "57",  # operator intervention: statement timeout, shutdown, terminated by an administrator
-    "58",  # system error: an I/O error
-    "XX",  # internal error of the server
-)
-
-# A failure to connect has no SQLSTATE, only a text of libpq, the server or a pooler.
-_LOGIN_REFUSED = "(password|SASL) authentication failed"
-_PERMANENT = (
-    rf"{_LOGIN_REFUSED}|(database|role|user) .*does not exist|no such (database|user)|certificate|"
-    "no pg_hba.conf entry|server does not support SSL"
-)
-_NO_SERVER_CONNECTION = "query_wait_timeout"
-"""PgBouncer had no free server connection for the statement, and so has not sent it on."""
-
-
-@dataclass(eq=False)
-class DatabaseUnavailable(Exception):
-    """The database did not do what a request needs, through no fault of the caller."""
-
-    may_have_run: bool
-    """Whether the statement may have taken effect; False when it certainly did not."""
-
-    phase: Literal["credentials", "connect", "execute"]
-    reason: str
-    """What happened, without user input: libpq's first line for an error of the connection, else an exception class."""
-
-    sqlstate: str | None = None
-    misconfigured: bool = False
-    """Whether it stays so until somebody changes the configuration."""
-
-    def __str__(self) -> str:
-        return f"{self.phase}: {self.reason}"
-
-
-class GaveUp(psycopg2.OperationalError):
-    """There is no time left to wait for `connection`."""
-
-    def __init__(self, connection: extensions.connection, reason: str) -> None:
-        super().__init__(reason)
-        self.connection = connection
-        self.reason = reason
-
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=math.inf)
 """When this context stops waiting for the database, on the monotonic clock, in seconds."""
@@ -144,7 +85,7 @@ class Database:
         # done here: reflection, and servers older than PostgreSQL 9.
         engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]  # a subclass would need a registry
         event.listen(engine, "before_cursor_execute", self._prepend, retval=True)
-        event.listen(engine, "handle_error", _unavailable)
+        event.listen(engine, "handle_error", unavailable)
         return engine
 
     def _prepend(
@@ -173,13 +114,13 @@ class Database:
                     error.connection.close()  # or it would stay open until the garbage collector comes
                     # A timeout says less than an earlier error, so report that one.
                     error.reason = last_error or error.reason
-                if re.search(_LOGIN_REFUSED, _message(error)):
+                if re.search(LOGIN_REFUSED, message_of(error)):
                     refused, self._uri = self._uri, self._read_uri()
                     if self._uri != refused:
                         continue
-                last_error = _reason(error)
+                last_error = reason_of(error)
                 wait = random.uniform(0, pause)  # noqa: S311  # full jitter, not a secret
-                if re.search(_PERMANENT, _message(error)) or time.monotonic() + wait >= _deadline.get():
+                if re.search(PERMANENT, message_of(error)) or time.monotonic() + wait >= _deadline.get():
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
@@ -196,35 +137,3 @@ def _wait_until_deadline(connection: extensions.connection) -> None:
         poller.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
         if not poller.poll(None if seconds == math.inf else math.ceil(seconds * 1000)):
             raise GaveUp(connection, reason)
-
-
-def _unavailable(context: ExceptionContext) -> DatabaseUnavailable | None:
-    """The exception to raise instead of the driver's, or None where the driver's tells of a bug."""
-    error = context.original_exception
-    if not isinstance(error, psycopg2.Error):
-        return None
-    connected = context.connection is not None
-    sqlstate = error.pgcode
-    refused = (sqlstate or "").startswith(_REFUSED) or _NO_SERVER_CONNECTION in _message(error)
-    if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return None
-    return DatabaseUnavailable(
-        may_have_run=connected and not refused,
-        phase="execute" if connected else "connect",
-        reason=_reason(error),
-        sqlstate=sqlstate,
-        misconfigured=(sqlstate or "").startswith(_MISCONFIGURED) or bool(re.search(_PERMANENT, _message(error))),
-    )
-
-
-def _reason(error: psycopg2.Error) -> str:
-    """What happened, for the log."""
-    if isinstance(error, GaveUp):
-        return error.reason
-    return _message(error).partition("\n")[0] or type(error).__name__
-
-
-def _message(error: psycopg2.Error) -> str:
-    """What libpq or a pooler says; nothing for an error of a statement, whose message may contain user input."""
-    is_of_the_connection = error.pgcode is None or error.pgcode.startswith("08")
-    return str(error) if is_of_the_connection else ""

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from todo_api.models import Cursor, Todo, TodoPage, TodoPublic, TodoQuery, TodoUpdate, TodoWrite, User
+from todo_api.models.page import Cursor, TodoPage, TodoQuery
+from todo_api.models.tables import Todo, User
+from todo_api.models.todo import TodoPublic, TodoUpdate, TodoWrite
 
 SCHEMA_REVISION = "0003"
 """The oldest migration that these statements work with."""

@@ -1,0 +1,1 @@
+"""The HTTP API: the only place, with app.py, that knows FastAPI and Starlette."""

@@ -1,0 +1,78 @@
+"""What every request gets: an id, common headers, a line in the log, and an answer to an unforeseen exception."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from todo_api.api.problems import problem_handler
+
+logger = logging.getLogger("todo_api")
+
+
+class RequestMiddleware:
+    """Gives each request an id, its response the common headers, and the log one line.
+
+    It stands inside the CORS middleware, so that a browser can read the 500 for an unforeseen exception, which
+    Starlette itself would answer outside of it. A preflight ends before it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI 3)."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+        is_head = scope["method"] == "HEAD"  # answered as GET, without the body (RFC 9110, section 9.3.2)
+        # A copy, because the scope is the server's.
+        inner = {**scope, "method": "GET" if is_head else scope["method"], "state": {"request_id": request_id}}
+
+        async def send_response(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Cache-Control"] = "private, no-cache"
+            elif is_head:
+                message["body"] = b""
+            await send(message)
+
+        try:
+            await self.app(inner, receive, send_response)
+        except Exception as error:
+            if status:
+                raise
+            response = await problem_handler(Request(inner), error)
+            await response(inner, receive, send_response)
+        finally:
+            logger.info(
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "method": scope["method"],
+                    # The route and not the path, which may hold anything that a client puts there.
+                    "route": getattr(inner.get("route"), "path", None),
+                    "status": status,
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                },
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own id when it is a plain one, else API Gateway's, else a new one."""
+    offered = Headers(scope=scope).get("x-request-id", "")
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", offered):
+        return offered
+    event = scope.get("aws.event", {})
+    return str(event.get("requestContext", {}).get("requestId") or uuid4())

@@ -1,0 +1,1 @@
+"""How todos are stored: the only place with statements and connections."""

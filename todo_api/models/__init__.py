@@ -1,0 +1,1 @@
+"""What a todo is: tables, bodies and pages. No I/O, and no FastAPI."""

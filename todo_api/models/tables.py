@@ -1,0 +1,69 @@
+"""The two tables."""
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+TITLE_MAX = 255
+DESCRIPTION_MAX = 2_000
+USER_ID_MAX = 255
+IDEMPOTENCY_KEY_MAX = 255
+
+# Constraint names are the same in every database, so that migrations can refer to them.
+SQLModel.metadata.naming_convention = {
+    "pk": "%(table_name)s_pkey",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+
+class User(SQLModel, table=True):
+    """A user id that has written at least once. Users are registered elsewhere; this row is what todos point to."""
+
+    __tablename__ = "users"
+    __table_args__ = (sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
+
+    id: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
+    created_at: datetime = Field(
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+    )
+
+
+class Todo(SQLModel, table=True):
+    """One todo of one user. Lengths are Unicode code points, as in PostgreSQL's `char_length`."""
+
+    __tablename__ = "todos"
+    __table_args__ = (
+        sa.CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
+        sa.CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
+        # Read backwards, each is one range of one user's todos, newest first.
+        sa.Index("todos_by_user", "user_id", "created_at", "id"),
+        sa.Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
+        sa.CheckConstraint(
+            f"char_length(idempotency_key) BETWEEN 1 AND {IDEMPOTENCY_KEY_MAX}", name="idempotency_key_length"
+        ),
+        sa.Index(
+            "todos_by_idempotency_key",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=sa.column("idempotency_key").is_not(None),
+        ),
+    )
+
+    id: UUID = Field(sa_column=sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()))
+    user_id: str = Field(sa_column=sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
+    title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
+    description: str | None = Field(sa_column=sa.Column(sa.Text))
+    is_completed: bool = Field(sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false()))
+    created_at: datetime = Field(
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+    )
+    updated_at: datetime = Field(
+        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+    )
+    idempotency_key: str | None = Field(sa_column=sa.Column(sa.Text))
+    request_hash: bytes | None = Field(sa_column=sa.Column(sa.LargeBinary))
+    """What the create that brought the key asked for, to tell a retry from another request with the same key."""
