@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.url import direct_endpoint, uri_reader
+from todo_api.database.url import direct_url, url_reader
 from todo_api.settings import Settings, SettingsError
 
 
@@ -18,7 +18,7 @@ def migrate(uri: str, revision: str = "head") -> None:
     """Bring the database at `uri` up to `revision`, or down to it."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    dsn = direct_endpoint(uri)
+    dsn = direct_url(uri)
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn), poolclass=pool.NullPool)
     with engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -29,7 +29,7 @@ def main() -> None:
     """Run from the command line."""
     try:
         settings = Settings.from_environment()
-        uri = uri_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
+        uri = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
         migrate(uri, *sys.argv[1:2])
     except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))

@@ -12,7 +12,7 @@ SOURCE = Path(repository.__file__).read_text()
 
 
 def _is_filter(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_mine"
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_owned"
 
 
 def filters() -> dict[str, set[int]]:

@@ -131,7 +131,7 @@ def test_a_broken_service_can_be_read_by_configured_origins_only(
             patch.setattr(repository, "SCHEMA_REVISION", "9999")
             answers.append(call("GET", "/ready", headers={"Origin": origin}))
         with monkeypatch.context() as patch:
-            patch.delattr(repository.Todos, "page")
+            patch.delattr(repository.TodoRepository, "list")
             answers.append(call("GET", "/v1/todos", user="x", headers={"Origin": origin}))
     nowhere = uri.format(**parts | {"port": str(free_port())})
     with app_on(nowhere, cors_origins=",".join(ALLOWED), database_timeout_seconds=0.1) as call:

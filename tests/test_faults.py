@@ -127,7 +127,7 @@ def check(
     assert world.acknowledged <= after
     if outcome == NOT_EXECUTED:
         assert after == before
-    assert not [record for record in caplog.records if "unforeseen" in record.getMessage() or record.exc_info]
+    assert not [record for record in caplog.records if "unexpected" in record.getMessage() or record.exc_info]
     lines = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
     assert len(lines) == (outcome != FINE)
     text = caplog.text + str([record.__dict__ for record in caplog.records])
@@ -223,7 +223,7 @@ def test_the_host_cannot_be_reached(world: World, caplog: pytest.LogCaptureFixtu
             # No resolver takes a name with a space, so none is asked: how soon one answers is no claim of this test.
             ({"host": "no%20host"}, "could not translate host name"),
             ({"port": str(free_port())}, "Connection refused"),
-            ({"host": "127.0.0.2", "port": str(deaf)}, "no answer to TCP"),
+            ({"host": "127.0.0.2", "port": str(deaf)}, "TCP connect timed out"),
         ):
             with app_on(world.uri(**parts), database_timeout_seconds=BUDGET) as call:
                 line = check(world, call, operation, {NOT_EXECUTED}, caplog)
@@ -276,10 +276,10 @@ def test_the_role_to_switch_to_is_missing(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     """Proves that a login role that may not switch, or has nothing to switch to, is a matter of configuration too."""
-    preamble = "todo_api.app.PREAMBLE"
-    from todo_api.database.repository import PREAMBLE
+    preamble = "todo_api.app.SESSION_SETUP_SQL"
+    from todo_api.database.repository import SESSION_SETUP_SQL
 
-    monkeypatch.setattr(preamble, PREAMBLE.replace("todo_app", "no_such_role"))
+    monkeypatch.setattr(preamble, SESSION_SETUP_SQL.replace("todo_app", "no_such_role"))
     with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
         line = check(world, call, operation, {NOT_EXECUTED}, caplog)
     assert (line["message"], line["phase"], line["sqlstate"]) == ("database misconfigured", "execute", "22023")
@@ -399,7 +399,7 @@ def test_postgresql_restarts(caplog: pytest.LogCaptureFixture) -> None:
                 _wait_until(lambda: world.connections() >= 0)
                 assert world.acknowledged | rows <= world.rows()
         afterwards(world, call)
-    assert not [record for record in caplog.records if "unforeseen" in record.getMessage()]
+    assert not [record for record in caplog.records if "unexpected" in record.getMessage()]
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

@@ -152,7 +152,7 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
     models = import_module("todo_client.models")
 
     # Create, once for each key.
-    milk = models.TodoWrite(title="  Buy milk ", description="Two of them")
+    milk = models.TodoCreate(title="  Buy milk ", description="Two of them")
     todo, created = call(user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1")
     assert isinstance(todo, models.TodoPublic)
     assert (todo.user_id, todo.title, todo.is_completed) == ("python", "Buy milk", False)
@@ -161,12 +161,12 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
     assert "Idempotency-Replayed" not in created
     again, replayed = call(user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1")
     assert (again, replayed["Idempotency-Replayed"]) == (todo, "true")
-    other = models.TodoWrite(title="Another")
+    other = models.TodoCreate(title="Another")
     reused, _ = call(user, "todos.create_todo", status=422, body=other, idempotency_key="python-1")
     assert reused.type_ == "urn:todo-api:problem:idempotency-key-reused"
 
     # List, page by page.
-    call(user, "todos.create_todo", status=201, body=models.TodoWrite(title="Done", is_completed=True))
+    call(user, "todos.create_todo", status=201, body=models.TodoCreate(title="Done", is_completed=True))
     first, _ = call(user, "todos.list_todos", status=200, limit=1)
     assert [item.title for item in first.items] == ["Done"]
     last, _ = call(user, "todos.list_todos", status=200, limit=1, cursor=first.next_cursor)

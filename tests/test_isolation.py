@@ -23,7 +23,7 @@ from tests.wire import Wire
 from todo_api.database import repository
 from todo_api.database.engine import Database
 from todo_api.models.page import TodoQuery
-from todo_api.models.todo import TodoUpdate, TodoWrite
+from todo_api.models.todo import TodoCreate, TodoUpdate
 
 pytestmark = pytest.mark.pooled
 
@@ -77,9 +77,9 @@ def test_a_user_id_is_compared_exactly(alice: User) -> None:
 def test_a_repository_without_a_user_cannot_be_constructed() -> None:
     """Proves that there is no way around naming the user."""
     with pytest.raises(TypeError):
-        repository.Todos(None)  # type: ignore[arg-type, call-arg]  # which is the point
-    with pytest.raises(ValueError, match="todos belong to a user"):
-        repository.Todos(None, "")  # type: ignore[arg-type]  # it does not come so far
+        repository.TodoRepository(None)  # type: ignore[arg-type, call-arg]  # which is the point
+    with pytest.raises(ValueError, match="a repository needs a user"):
+        repository.TodoRepository(None, "")  # type: ignore[arg-type]  # it does not come so far
 
 
 # --- the statements themselves ----------------------------------------------------------------------------------------
@@ -88,17 +88,17 @@ VERSIONS = [datetime(2026, 11, 20, 9, 30, tzinfo=UTC), datetime(2026, 11, 21, tz
 
 OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
     "create": [
-        lambda todos, _: todos.create(TodoWrite(title="x")),
-        lambda todos, _: todos.create(TodoWrite(title="x"), "a key"),
-        lambda todos, _: todos.create(TodoWrite(title="x"), "a key"),
+        lambda todos, _: todos.create(TodoCreate(title="x")),
+        lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
+        lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
     ],
-    "page": [
-        lambda todos, _: todos.page(TodoQuery()),
-        lambda todos, _: todos.page(TodoQuery.model_validate({"is_completed": "true"})),
-        lambda todos, _: todos.page(TodoQuery.model_validate({"cursor": todos.page(TodoQuery(limit=1)).next_cursor})),
+    "list": [
+        lambda todos, _: todos.list(TodoQuery()),
+        lambda todos, _: todos.list(TodoQuery.model_validate({"is_completed": "true"})),
+        lambda todos, _: todos.list(TodoQuery.model_validate({"cursor": todos.list(TodoQuery(limit=1)).next_cursor})),
     ],
     "retrieve": [lambda todos, todo: todos.retrieve(todo)],
-    "replace": [lambda todos, todo: todos.replace(todo, TodoWrite(title="y"))],
+    "replace": [lambda todos, todo: todos.replace(todo, TodoCreate(title="y"))],
     "update": [
         lambda todos, todo: todos.update(todo, TodoUpdate(title="z")),
         lambda todos, todo: todos.update(todo, TodoUpdate()),
@@ -111,12 +111,15 @@ OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
 
 def _statements(module: ModuleType, environment: dict[str, str], wire: Wire, carol: User) -> list[str]:
     """Everything that the repository in `module` can send, as it passes the wire."""
-    database = Database(lambda: environment["NEON_DATABASE_URL"], repository.PREAMBLE)
+    database = Database(lambda: environment["NEON_DATABASE_URL"], repository.SESSION_SETUP_SQL)
     with wire.watch() as traffic:
         for operations in OPERATIONS.values():
             for operation in operations:
-                with database.session(caller=carol.id, seconds=8) as session, suppress(module.PreconditionFailed):
-                    operation(module.Todos(session, carol.id), UUID(carol.todos[0]["id"]))
+                with (
+                    database.session(user_id=carol.id, timeout_seconds=8) as session,
+                    suppress(module.PreconditionFailed),
+                ):
+                    operation(module.TodoRepository(session, carol.id), UUID(carol.todos[0]["id"]))
     return traffic.statements
 
 
@@ -157,7 +160,11 @@ def _unowned(statement: str, user_id: str) -> list[str]:
 
 def test_every_statement_on_todos_names_its_user(environment: dict[str, str], wire: Wire, carol: User) -> None:
     """Proves that each read, update and delete has its own `user_id = caller`, and each insert the caller as owner."""
-    public = {name for name, _ in inspect.getmembers(repository.Todos, inspect.isfunction) if not name.startswith("_")}
+    public = {
+        name
+        for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)
+        if not name.startswith("_")
+    }
     assert set(OPERATIONS) == public
     statements = _statements(repository, environment, wire, carol)
     assert len(statements) == sum(map(len, OPERATIONS.values())) + 1  # the cursor cost a page of its own
@@ -173,8 +180,8 @@ def test_taking_any_one_filter_out_is_noticed(line: int, environment: dict[str, 
 
 
 def test_filters_have_one_source() -> None:
-    """Proves that no statement is built past `_mine`, so that the list of filters above is complete."""
-    assert len(re.findall(r"\bself\._mine\(", SOURCE)) == len(FILTER_LINES) == 4
+    """Proves that no statement is built past `_owned`, so that the list of filters above is complete."""
+    assert len(re.findall(r"\bself\._owned\(", SOURCE)) == len(FILTER_LINES) == 4
     assert len(re.findall(r"\bselect\(Todo\b", SOURCE)) == 3
     assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # which have one filter in common
 

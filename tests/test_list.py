@@ -9,7 +9,7 @@ import pytest
 from tests.clients import Api
 from tests.conftest import User
 from todo_api.database.engine import Database
-from todo_api.database.repository import PREAMBLE, Todos
+from todo_api.database.repository import SESSION_SETUP_SQL, TodoRepository
 from todo_api.models.page import Cursor, TodoQuery
 
 pytestmark = pytest.mark.pooled
@@ -140,8 +140,8 @@ def _plan(database: str, query: TodoQuery) -> dict[str, Any]:
             plans.append(session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}").scalar())
             return session.connection().execute(statement.limit(0))
 
-    with Database(lambda: database, PREAMBLE).session(caller="plan", seconds=8) as session:
-        Todos(Explained(), "plan").page(query)  # type: ignore[arg-type]  # it plays a session
+    with Database(lambda: database, SESSION_SETUP_SQL).session(user_id="plan", timeout_seconds=8) as session:
+        TodoRepository(Explained(), "plan").list(query)  # type: ignore[arg-type]  # it plays a session
     (plan,) = plans
     found: dict[str, Any] = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
     return found

@@ -16,7 +16,7 @@ from dev.postgres import wheel_binaries
 from migrations.__main__ import migrate
 from tests.conftest import ROOT
 from todo_api.database.repository import SCHEMA_REVISION
-from todo_api.database.url import direct_endpoint
+from todo_api.database.url import direct_url
 from todo_api.models.tables import Todo
 
 
@@ -124,10 +124,10 @@ def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) ->
         ("my-pooler.example-pooler.org", "my.example-pooler.org"),
     ],
 )
-def test_migrations_go_to_the_direct_endpoint(given: str, host: str) -> None:
+def test_migrations_go_to_the_direct_url(given: str, host: str) -> None:
     """Proves how the direct endpoint is derived, and that everything else of the URL stays."""
     uri = f"postgresql://u:p%40ss@{given}/db?sslmode=require&channel_binding=require"
-    assert parse_dsn(direct_endpoint(uri)) == parse_dsn(uri) | {"host": host}
+    assert parse_dsn(direct_url(uri)) == parse_dsn(uri) | {"host": host}
 
 
 def test_a_missing_url_is_told_in_one_sentence() -> None:

@@ -140,10 +140,10 @@ def test_everything_has_a_description_and_an_example() -> None:
     described += [operation for _, _, operation in OPERATIONS.values()]
     assert all(len(node["description"]) > 5 for node in [*described, *parameters, *responses, *headers, *fields])
     assert all(parameter["schema"]["examples"] for parameter in parameters)
-    for name in ("TodoWrite", "TodoUpdate", "TodoPublic"):
+    for name in ("TodoCreate", "TodoUpdate", "TodoPublic"):
         assert all(field["examples"] for field in components["schemas"][name]["properties"].values())
     assert set(components["schemas"]) == {
-        *("TodoWrite", "TodoUpdate", "TodoPublic", "TodoPage"),
+        *("TodoCreate", "TodoUpdate", "TodoPublic", "TodoPage"),
         *("Problem", "InvalidPart", "Status"),
     }
 
@@ -159,7 +159,7 @@ def test_bodies_take_no_other_fields() -> None:
     """Proves that a request with an unknown field is wrong by the document too."""
     schemas = DOCUMENT["components"]["schemas"]
     assert {name for name in schemas if schemas[name].get("additionalProperties") is False} == {
-        "TodoWrite",
+        "TodoCreate",
         "TodoUpdate",
     }
 

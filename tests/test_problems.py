@@ -41,18 +41,18 @@ def log_text(caplog: pytest.LogCaptureFixture) -> str:
 def test_a_bug_is_answered_and_logged_and_gives_nothing_away(
     carol: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Proves 500 for an unforeseen exception: the one shape, CORS, the request's id and the place in the log."""
+    """Proves 500 for an unexpected exception: the one shape, CORS, the request's id and the place in the log."""
 
     def broken(*_: object) -> None:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr(repository.Todos, "page", broken)
+    monkeypatch.setattr(repository.TodoRepository, "list", broken)
     answer = carol("GET", "/v1/todos", headers={"Origin": "https://app.example", "X-Request-Id": "find-me"})
     problem = assert_problem(answer, 500)
     assert problem["type"] == "urn:todo-api:problem:internal-error"
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == "unforeseen RuntimeError"
+    assert record.getMessage() == "unexpected RuntimeError"
     assert record.__dict__["request_id"] == "find-me"
     assert any("in broken" in frame for frame in record.__dict__["frames"])
     assert CANARY not in log_text(caplog)
@@ -69,7 +69,7 @@ def test_a_rejected_row_is_a_bug_that_tells_nothing_of_the_row(
         assert_problem(carol("POST", "/v1/todos", json={"title": title, "description": CANARY}), 500)
     finally:
         sql("ALTER TABLE todos DROP CONSTRAINT no_canary")
-    assert "unforeseen IntegrityError" in log_text(caplog)
+    assert "unexpected IntegrityError" in log_text(caplog)
     assert CANARY not in log_text(caplog)
     assert carol.list() == [carol.todos[1], carol.todos[0]]
 

@@ -24,7 +24,7 @@ from todo_api.database import repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.models.page import TodoQuery
-from todo_api.models.todo import TodoUpdate, TodoWrite
+from todo_api.models.todo import TodoCreate, TodoUpdate
 
 # --- one wall at a time -----------------------------------------------------------------------------------------------
 
@@ -54,14 +54,14 @@ def walled(new_database: Callable[[], str]) -> str:
 
 def _leaks(module: Any, uri: str) -> list[str]:
     """What an intruder sees or changes of a victim's todo, operation by operation."""
-    database = Database(lambda: uri, repository.PREAMBLE)
-    with database.session(caller="victim", seconds=8) as session:
-        todo = repository.Todos(session, "victim").create(TodoWrite(title="private"))[0]
+    database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
+    with database.session(user_id="victim", timeout_seconds=8) as session:
+        todo = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))[0]
     leaks = []
     operations: dict[str, Callable[[Any, UUID], Any]] = {
-        "page": lambda todos, _: [item for item in todos.page(TodoQuery()).items if item.user_id != "intruder"],
+        "list": lambda todos, _: [item for item in todos.list(TodoQuery()).items if item.user_id != "intruder"],
         "retrieve": lambda todos, id_: todos.retrieve(id_),
-        "replace": lambda todos, id_: todos.replace(id_, TodoWrite(title="taken over")),
+        "replace": lambda todos, id_: todos.replace(id_, TodoCreate(title="taken over")),
         "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over")),
         "update, naming nothing": lambda todos, id_: todos.update(id_, TodoUpdate()),
         "toggle": lambda todos, id_: todos.toggle(id_),
@@ -69,8 +69,8 @@ def _leaks(module: Any, uri: str) -> list[str]:
     }
     for name, operation in operations.items():
         try:
-            with database.session(caller="intruder", seconds=8) as session:
-                if operation(module.Todos(session, "intruder"), todo.id):
+            with database.session(user_id="intruder", timeout_seconds=8) as session:
+                if operation(module.TodoRepository(session, "intruder"), todo.id):
                     leaks.append(name)
         except module.TodoNotFound:
             pass
@@ -98,7 +98,7 @@ def test_with_the_policies_dropped_each_missing_filter_is_caught(unwalled: str) 
     leaks = [_leaks(without_filters(lines), unwalled) for lines in filters().values()]
     assert all(leaks)
     assert set().union(*leaks) == {
-        "page",
+        "list",
         "retrieve",
         "replace",
         "update",
@@ -110,18 +110,18 @@ def test_with_the_policies_dropped_each_missing_filter_is_caught(unwalled: str) 
 
 def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None:
     """Proves that whatever forgets to name its caller gets no rows, also with a filter for a real user."""
-    database = Database(lambda: walled, repository.PREAMBLE)
-    with database.session(caller="real", seconds=8) as session:
-        todo = repository.Todos(session, "real").create(TodoWrite(title="x"))[0]
+    database = Database(lambda: walled, repository.SESSION_SETUP_SQL)
+    with database.session(user_id="real", timeout_seconds=8) as session:
+        todo = repository.TodoRepository(session, "real").create(TodoCreate(title="x"))[0]
     for caller in ("", "somebody else"):
-        with database.session(caller=caller, seconds=8) as session:
-            todos = repository.Todos(session, "real")
-            assert todos.page(TodoQuery()).items == []
+        with database.session(user_id=caller, timeout_seconds=8) as session:
+            todos = repository.TodoRepository(session, "real")
+            assert todos.list(TodoQuery()).items == []
             for operation in (todos.retrieve, todos.toggle, todos.delete):
                 with pytest.raises(repository.TodoNotFound):
                     operation(todo.id)
             with pytest.raises(DatabaseUnavailable) as refused:
-                todos.create(TodoWrite(title="x"))
+                todos.create(TodoCreate(title="x"))
             assert refused.value.sqlstate == "42501"
     assert run_sql(walled, "SELECT count(*) FROM todos WHERE user_id = 'real'") == [(1,)]
 
@@ -136,7 +136,9 @@ def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
     with connection.cursor() as cursor:
         for statement in ("SELECT 1", "SELECT 1 / 0"):
             try:
-                cursor.execute(repository.PREAMBLE + statement, {"caller": "x", "milliseconds": "900"})
+                cursor.execute(
+                    repository.SESSION_SETUP_SQL + statement, {"session_user_id": "x", "milliseconds": "900"}
+                )
             except psycopg2.DataError:
                 assert statement == "SELECT 1 / 0"
             cursor.execute(show)
@@ -202,7 +204,7 @@ def test_ready_asks_whether_the_wall_is_up(walled: str, wall: str, caplog: pytes
         assert (answer.status, answer.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
         assert call("GET", "/ready").status == 200
     assert [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "not ready"] == [
-        "row-level security does not hold"
+        "row-level security is off"
     ]
 
 
@@ -282,15 +284,17 @@ def test_users_never_cross_on_one_server_connection(database: str, lambda_api: A
 def test_fifty_clients_share_two_server_connections(database: str) -> None:
     """Proves that concurrent users of a small pool all get their own rows."""
     with pgbouncer(database, default_pool_size=2) as pooler:
-        shared = Database(pooler.uri, repository.PREAMBLE)
+        shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
 
         def client(number: int) -> bool:
             mine = f"client-{number}"
             for _ in range(10):
-                with shared.session(caller=mine, seconds=20) as session:
-                    repository.Todos(session, mine).create(TodoWrite(title=mine))
-            with shared.session(caller=mine, seconds=20) as session:
-                return [todo.title for todo in repository.Todos(session, mine).page(TodoQuery()).items] == [mine] * 10
+                with shared.session(user_id=mine, timeout_seconds=20) as session:
+                    repository.TodoRepository(session, mine).create(TodoCreate(title=mine))
+            with shared.session(user_id=mine, timeout_seconds=20) as session:
+                return [todo.title for todo in repository.TodoRepository(session, mine).list(TodoQuery()).items] == [
+                    mine
+                ] * 10
 
         with ThreadPoolExecutor(50) as executor:
             assert list(executor.map(client, range(50))) == [True] * 50

@@ -1,4 +1,4 @@
-"""The application: settings, database, routes and middleware put together."""
+"""The application: wires settings, database, routes and middleware."""
 
 import logging
 from functools import cache
@@ -14,32 +14,26 @@ from todo_api.api import health, openapi, routes
 from todo_api.api.middleware import RequestMiddleware
 from todo_api.api.problems import problem_handler
 from todo_api.database.engine import Database
-from todo_api.database.repository import PREAMBLE
-from todo_api.database.url import uri_reader
+from todo_api.database.repository import SESSION_SETUP_SQL
+from todo_api.database.url import url_reader
 from todo_api.settings import Settings
 
-# What scripts of other origins may send and read.
+# CORS: the headers that scripts of other origins may send and read.
 REQUEST_HEADERS = [
-    "Content-Type",
-    "X-User-Id",
-    "Authorization",
-    "If-Match",
-    "If-None-Match",
-    "Idempotency-Key",
-    "X-Request-Id",
-]
+    "Content-Type", "X-User-Id", "Authorization", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-Id",
+]  # fmt: skip
 RESPONSE_HEADERS = ["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"]
 
 logger = logging.getLogger("todo_api")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application, from the environment unless settings are given. Nothing connects yet.
+    """Build the application, with settings from the environment if none are given.
 
-    The engine and the Parameter Store client are built here, so that a SnapStart snapshot holds them.
+    It contains the engine and the Parameter Store client, so that a SnapStart snapshot does too. Nothing connects.
 
     Raises:
-        SettingsError: the environment does not describe a service that can start.
+        SettingsError: an environment variable is missing or invalid.
     """
     settings = settings or Settings.from_environment()
     logger.setLevel(settings.log_level)
@@ -51,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         servers=openapi.SERVERS,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        # The last of two equal keys counts. Relative, so that /docs finds it behind a stage and a mapping too.
+        # Overrides FastAPI's absolute URL, so that /docs also works behind a stage or an API mapping.
         swagger_ui_parameters={"url": "openapi.json", "persistAuthorization": True},
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
@@ -66,12 +60,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             ),
             Middleware(RequestMiddleware),
         ],
-        # The framework has handlers of its own for these two; all other exceptions reach RequestMiddleware.
+        # FastAPI has its own handlers for these two. RequestMiddleware handles all other exceptions.
         exception_handlers={RequestValidationError: problem_handler, HTTPException: problem_handler},
     )
     app.state.settings = settings
-    read_uri = uri_reader(settings.neon_database_url, settings.neon_database_url_parameter)
-    app.state.database = Database(read_uri, PREAMBLE)
+    read_url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)
+    app.state.database = Database(read_url, SESSION_SETUP_SQL)
     app.include_router(routes.router)
     app.include_router(health.router)
     app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]  # FastAPI's documented way
@@ -79,6 +73,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _operation_id(route: APIRoute) -> str:
-    """The name of the function in camel case: `createTodo`."""
+    """Return the function's name in camel case: `createTodo`."""
     first, *others = route.name.split("_")
     return first + "".join(map(str.title, others))

@@ -1,8 +1,4 @@
-"""The environment, read and checked in one place.
-
-A missing or malformed value raises `SettingsError`: one sentence that names the variable and never repeats its value,
-because the value may be a password.
-"""
+"""The settings, read from environment variables."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,15 +6,15 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from todo_api.database.url import postgresql_uri
+from todo_api.database.url import libpq_url
 
 
 class SettingsError(Exception):
-    """The environment does not describe a service that can start."""
+    """A variable is missing or invalid. The message names it and never repeats its value, which may be a password."""
 
 
 def _origins(value: object) -> tuple[str, ...]:
-    """Browser origins (RFC 6454, section 6.2) from a comma-separated list."""
+    """Split a comma-separated list of browser origins (RFC 6454, section 6.2)."""
     origins = tuple(origin.strip() for origin in str(value).split(",") if origin.strip())
     for origin in origins:
         try:
@@ -32,34 +28,33 @@ def _origins(value: object) -> tuple[str, ...]:
 
 
 class Settings(BaseSettings):
-    """What the environment decides; each field is the variable of the same name in capitals."""
+    """Each field is the environment variable of the same name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, validate_default=False, env_ignore_empty=True)
 
-    neon_database_url: Annotated[str | None, BeforeValidator(postgresql_uri), Field(repr=False)] = None
-    """The pooled endpoint of the Neon database, as libpq reads it. A secret."""
+    neon_database_url: Annotated[str | None, BeforeValidator(libpq_url), Field(repr=False)] = None
+    """The connection URL of Neon's pooled endpoint. A secret."""
 
     neon_database_url_parameter: Annotated[str | None, Field(min_length=1)] = None
-    """The name of a parameter in AWS Systems Manager's Parameter Store that holds the URL instead."""
+    """Instead of the URL, the name of a parameter in AWS Systems Manager's Parameter Store that holds it."""
 
     identity_source: Literal["header", "authorizer"] = "header"
     """Where the caller's user id comes from: the `X-User-Id` header, or API Gateway's authorizer."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
-    """The browser origins that may call the API; none by default."""
+    """The browser origins that may call the API."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_timeout_seconds: Annotated[float, Field(ge=0.1, le=25)] = 8
-    """How long one request may wait for the database, connecting included. API Gateway answers for us after 30 s, so
-    the most is 25."""
+    """The longest wait of one request for the database. At most 25, because API Gateway itself answers after 30 s."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """Read the environment.
 
         Raises:
-            SettingsError: a variable is missing or malformed.
+            SettingsError: a variable is missing or invalid.
         """
         try:
             settings = cls()

@@ -108,7 +108,7 @@ assert.equal(header(unidentified, "WWW-Authenticate"), "X-User-Id");
 // Delete.
 const deleted = await api.DELETE("/v1/todos/{id}", { params: { path } });
 assert.equal(deleted.response.status, 204);
-assert.equal(failure(await api.GET("/v1/todos/{id}", { params: { path } }), 404).title, "Not found");
+assert.equal(failure(await api.GET("/v1/todos/{id}", { params: { path } }), 404).title, "Todo not found");
 
 // Probes.
 assert.deepEqual(success(await nobody.GET("/health"), 200), { status: "ok" });
@@ -116,11 +116,11 @@ assert.deepEqual(success(await nobody.GET("/ready"), 200), { status: "ready" });
 
 // What the types refuse: a line that they took would be an error of the compiler.
 // @ts-expect-error: a todo has a title
-const untitled: components["schemas"]["TodoWrite"] = {};
+const untitled: components["schemas"]["TodoCreate"] = {};
 // @ts-expect-error: there is no such field
 const misspelt: components["schemas"]["TodoUpdate"] = { is_done: true };
 // @ts-expect-error: is_completed is no text
-const text: components["schemas"]["TodoWrite"] = { title: "x", is_completed: "true" };
+const text: components["schemas"]["TodoCreate"] = { title: "x", is_completed: "true" };
 // @ts-expect-error: a title is never null
 const cleared: components["schemas"]["TodoUpdate"] = { title: null };
 void [untitled, misspelt, text, cleared];

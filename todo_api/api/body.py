@@ -1,4 +1,4 @@
-"""Checks of a request's body, before anything else: its size, its type, and whether it is JSON."""
+"""Checks of the request body that run before everything else."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -6,16 +6,15 @@ from typing import Any
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-BODY_MAX = 64 * 1024
-"""The most bytes that a request's body may have."""
+BODY_MAX = 64 * 1024  # bytes
 
 
 class JsonRoute(APIRoute):
-    """Looks at the body before anything else: at its size (413), then its type (415), then its form (400)."""
+    """Checks the body's size (413), then its media type (415), then its syntax (400)."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The operation, behind these checks."""
-        operation = super().get_route_handler()
+        """Return FastAPI's handler, with the checks before it."""
+        handle = super().get_route_handler()
         accepted, headers = ["application/json"], None
         if self.methods == {"PATCH"}:
             accepted.append("application/merge-patch+json")
@@ -30,9 +29,9 @@ class JsonRoute(APIRoute):
                 if body and media_type not in accepted:
                     raise HTTPException(415, headers=headers)
                 try:
-                    await request.json()  # kept by the request: FastAPI does not parse it again
-                except (ValueError, RecursionError):  # not JSON; or nested too deep, or a number of too many digits
+                    await request.json()  # cached: FastAPI does not parse it again
+                except (ValueError, RecursionError):  # RecursionError: nested too deep
                     raise HTTPException(400) from None
-            return await operation(request)
+            return await handle(request)
 
         return checked

@@ -1,4 +1,4 @@
-"""What endpoints ask for: the caller, and the repository of the caller's todos."""
+"""FastAPI dependencies: the caller's user id, their todos, and a session without a user."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
@@ -9,40 +9,42 @@ from sqlmodel import Session
 
 from todo_api.api.identity import HEADER, user_id_of
 from todo_api.database.engine import Database
-from todo_api.database.repository import Todos
+from todo_api.database.repository import TodoRepository
 
-MARGIN_SECONDS = 1
-"""What is kept back of an invocation's time for everything but the database."""
+RESERVED_SECONDS = 1  # of the Lambda timeout, for non-database work
 
 
-# Dependencies are `async`, because FastAPI would run each plain function in a thread of its own.
+# The dependencies are async, because FastAPI would run each plain function in a thread of its own.
 async def current_user(request: Request) -> str:
-    """The caller's user id."""
+    """Return the caller's user id."""
     source = request.app.state.settings.identity_source
     return user_id_of(source, request.headers.get(HEADER), request.scope.get("aws.event"))
 
 
-def _session(request: Request, caller: str) -> AbstractContextManager[Session]:
-    """A session of this request, with the time that the setting and Lambda leave for the database."""
-    context, seconds = request.scope.get("aws.context"), request.app.state.settings.database_timeout_seconds
+CurrentUser = Annotated[str, Depends(current_user)]
+
+
+def _open_session(request: Request, user_id: str) -> AbstractContextManager[Session]:
+    timeout_seconds = request.app.state.settings.database_timeout_seconds
+    context = request.scope.get("aws.context")
     if context is not None:
-        seconds = min(seconds, context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS)
+        timeout_seconds = min(timeout_seconds, context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS)
     database: Database = request.app.state.database
-    return database.session(caller=caller, seconds=seconds)
+    return database.session(user_id=user_id, timeout_seconds=timeout_seconds)
 
 
-async def todos_of_caller(request: Request, user_id: Annotated[str, Depends(current_user)]) -> AsyncIterator[Todos]:
-    """The caller's todos, and nobody else's."""
-    with _session(request, user_id) as session:
-        yield Todos(session, user_id)
+async def todos_of_caller(request: Request, user_id: CurrentUser) -> AsyncIterator[TodoRepository]:
+    """Open the caller's repository."""
+    with _open_session(request, user_id) as session:
+        yield TodoRepository(session, user_id)
 
 
-async def session_of_nobody(request: Request) -> AsyncIterator[Session]:
-    """A session that sees no user's rows."""
-    with _session(request, "") as session:
+async def session_without_user(request: Request) -> AsyncIterator[Session]:
+    """Open a session that row-level security shows no rows."""
+    with _open_session(request, "") as session:
         yield session
 
 
-# `function`: the connection is closed before the response is sent.
-TodosDep = Annotated[Todos, Depends(todos_of_caller, scope="function")]
-SessionDep = Annotated[Session, Depends(session_of_nobody, scope="function")]
+# scope="function": the session is closed before the response is sent.
+TodosDep = Annotated[TodoRepository, Depends(todos_of_caller, scope="function")]
+SessionDep = Annotated[Session, Depends(session_without_user, scope="function")]

@@ -1,4 +1,4 @@
-"""Whether the service works: of the process alone, and of the database behind it."""
+"""Health checks: of the process, and of the database."""
 
 from typing import Annotated, Literal
 
@@ -13,19 +13,19 @@ router = APIRouter(tags=["probes"])
 
 
 class Status(BaseModel):
-    """That all is well."""
+    """The service works."""
 
-    status: Annotated[Literal["ok", "ready"], Field(description="What was asked about.")]
+    status: Annotated[Literal["ok", "ready"], Field(description="`ok` of the process, `ready` of the database too.")]
 
 
 @router.get("/health")
 async def check_health() -> Status:
-    """Tell whether the process answers. It asks the database nothing, so that it does not wake a sleeping one."""
+    """Check the process. Does not use the database, and so does not wake it."""
     return Status(status="ok")
 
 
 @router.get("/ready", responses=error_responses(*DATABASE_PROBLEMS, NOT_READY))
 def check_readiness(session: SessionDep) -> Status:
-    """Tell whether the database answers, is migrated and keeps users apart. Polling it keeps Neon awake, and costs."""
+    """Check that the database answers, is migrated and isolates users. Polling it keeps Neon awake, which costs."""
     check_ready(session)
     return Status(status="ready")

@@ -1,7 +1,7 @@
-"""Who is calling: the one place where identity enters.
+"""Caller identity: the user id of a request.
 
-Nothing is verified here. With `header` anyone who knows a user id is that user; with `authorizer` API Gateway's own
-authorizer has verified the token before the event reached us.
+Nothing is verified here. With `header`, anyone who knows a user id is that user. With `authorizer`, API Gateway's
+authorizer has verified the token before it invoked the function.
 """
 
 import re
@@ -14,13 +14,12 @@ from todo_api.models.tables import USER_ID_MAX
 
 HEADER = "X-User-Id"
 
-# What OpenID Connect Core 1.0, section 2, allows a `sub` claim to be: at most 255 ASCII characters. Those that
-# cannot be seen are left out, because a header cannot carry them at its ends.
+# OpenID Connect Core 1.0, section 2: `sub` has at most 255 ASCII characters. Only visible ones: HTTP trims headers.
 _USER_ID = re.compile(rf"[\x21-\x7e]{{1,{USER_ID_MAX}}}")
 
 
 def user_id_of(source: Literal["header", "authorizer"], header: str | None, event: Mapping[str, Any] | None) -> str:
-    """The caller's user id.
+    """Return the caller's user id.
 
     Args:
         source: the setting `IDENTITY_SOURCE`.
@@ -28,7 +27,7 @@ def user_id_of(source: Literal["header", "authorizer"], header: str | None, even
         event: API Gateway's event, or None outside Lambda.
 
     Raises:
-        HTTPException: 401, because there is no user id, or what there is cannot be one.
+        HTTPException: 401, the user id is missing or invalid.
     """
     claimed: object = header
     if source == "authorizer":

@@ -1,4 +1,4 @@
-"""What every request gets: an id, common headers, a line in the log, and an answer to an unforeseen exception."""
+"""Request ids, common response headers, the request log, HEAD, and unexpected exceptions."""
 
 import logging
 import re
@@ -15,10 +15,10 @@ logger = logging.getLogger("todo_api")
 
 
 class RequestMiddleware:
-    """Gives each request an id, its response the common headers, and the log one line.
+    """Handles what all requests have in common.
 
-    It stands inside the CORS middleware, so that a browser can read the 500 for an unforeseen exception, which
-    Starlette itself would answer outside of it. A preflight ends before it.
+    It runs inside the CORS middleware, so that a browser can read the 500 for an unexpected exception. Starlette itself
+    would answer that outside of CORS.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,8 +32,8 @@ class RequestMiddleware:
         started = time.perf_counter()
         request_id = _request_id(scope)
         status = 0
-        is_head = scope["method"] == "HEAD"  # answered as GET, without the body (RFC 9110, section 9.3.2)
-        # A copy, because the scope is the server's.
+        is_head = scope["method"] == "HEAD"  # GET without the body (RFC 9110, section 9.3.2)
+        # A copy, because the server still uses its scope.
         inner = {**scope, "method": "GET" if is_head else scope["method"], "state": {"request_id": request_id}}
 
         async def send_response(message: Message) -> None:
@@ -61,7 +61,7 @@ class RequestMiddleware:
                 extra={
                     "request_id": request_id,
                     "method": scope["method"],
-                    # The route and not the path, which may hold anything that a client puts there.
+                    # Not the path: it may contain user input.
                     "route": getattr(inner.get("route"), "path", None),
                     "status": status,
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
@@ -70,7 +70,7 @@ class RequestMiddleware:
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's own id when it is a plain one, else API Gateway's, else a new one."""
+    """Return the client's id if it is a plain one, else API Gateway's, else a new one."""
     offered = Headers(scope=scope).get("x-request-id", "")
     if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", offered):
         return offered

@@ -1,52 +1,36 @@
-"""Conditional requests (RFC 9110, section 13.1): header fields in, plain values out."""
+"""The headers of conditional (RFC 9110, section 13.1) and idempotent requests, as plain values."""
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header
 
 from todo_api.models.tables import IDEMPOTENCY_KEY_MAX
 from todo_api.models.todo import version_of
 
-_SOME_TAGS = ['"2026-11-20T09:30:00.123456Z"']
-IfMatchHeader = Annotated[
-    str | None,
-    Header(
-        alias="If-Match",
-        description="Change the todo only if this `etag` is still its own, else 412. `*` means any.",
-        examples=_SOME_TAGS,
-    ),
-]
-IfNoneMatchHeader = Annotated[
-    str | None,
-    Header(
-        alias="If-None-Match",
-        description="Answer 304 without a body if this `etag` is still the todo's own.",
-        examples=_SOME_TAGS,
-    ),
-]
+_IF_MATCH = "Change the todo only if it still has this `etag`, else 412. `*` means any."
+_IF_NONE_MATCH = "Answer 304 without a body if the todo still has this `etag`."
+_IDEMPOTENCY_KEY = "Makes a retry safe: the first create with this key creates the todo, later ones return it."
+_TAGS = ['"2026-11-20T09:30:00.123456Z"']
+_KEYS = ["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"]
 
+# Visible ASCII.
+_KEY: dict[str, Any] = {"min_length": 1, "max_length": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]+$"}
+
+IfMatchHeader = Annotated[str | None, Header(alias="If-Match", description=_IF_MATCH, examples=_TAGS)]
+IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", description=_IF_NONE_MATCH, examples=_TAGS)]
 IdempotencyKeyHeader = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=IDEMPOTENCY_KEY_MAX,
-        pattern="^[!-~]+$",
-        description="Makes it safe to send the create again: the first with this key makes the todo, later ones answer "
-        "with it. Visible ASCII characters.",
-        examples=["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"],
-    ),
+    str | None, Header(alias="Idempotency-Key", description=_IDEMPOTENCY_KEY, examples=_KEYS, **_KEY)
 ]
 
 _ENTITY_TAG = re.compile('(W/)?("[^"]*")')
 
 
 async def if_match_versions(if_match: IfMatchHeader = None) -> frozenset[datetime] | None:
-    """The versions that `If-Match` names; None where it allows every version.
+    """Return the versions that `If-Match` allows, or None for any.
 
-    Weak tags and tags that are not of this API match nothing (RFC 9110, section 13.1.1).
+    Weak tags and tags of others allow nothing (RFC 9110, section 13.1.1).
     """
     if if_match is None or if_match.strip() == "*":
         return None
@@ -58,7 +42,7 @@ IfMatchVersions = Annotated[frozenset[datetime] | None, Depends(if_match_version
 
 
 def if_none_match_matches(if_none_match: str | None, etag: str) -> bool:
-    """Whether `If-None-Match` names this version. The comparison is weak (RFC 9110, section 13.1.2)."""
+    """Return whether `If-None-Match` contains this tag, by weak comparison (RFC 9110, section 13.1.2)."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or etag in [tag for _, tag in _ENTITY_TAG.findall(if_none_match)]

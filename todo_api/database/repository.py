@@ -1,8 +1,4 @@
-"""All SQL: what one user's requests send to the database, each a single statement.
-
-`Todos` belongs to one user. Its reads, updates and deletes start from `_mine`, which filters by that user in the
-statement itself; another user's row is therefore a missing row, and there is nothing to compare afterwards.
-"""
+"""All SQL: the todos of one user, one statement per operation."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -15,28 +11,26 @@ from sqlmodel import Session, col, select
 
 from todo_api.models.page import Cursor, TodoPage, TodoQuery
 from todo_api.models.tables import Todo, User
-from todo_api.models.todo import TodoPublic, TodoUpdate, TodoWrite
+from todo_api.models.todo import TodoCreate, TodoPublic, TodoUpdate
 
-SCHEMA_REVISION = "0003"
-"""The oldest migration that these statements work with."""
+SCHEMA_REVISION = "0003"  # the oldest migration that these statements work with
 
-PREAMBLE = (
-    "SELECT set_config('role', 'todo_app', true), set_config('app.user_id', %(caller)s, true), "
+# Sent with every statement, in the same message and so the same transaction. Row-level security then limits the
+# statement to the rows of the session's user. The settings end with the transaction, before the pool's next client.
+SESSION_SETUP_SQL = (
+    "SELECT set_config('role', 'todo_app', true), set_config('app.user_id', %(session_user_id)s, true), "
     "set_config('statement_timeout', %(milliseconds)s, true); "
 )
-"""What goes ahead of every statement in the same message, and with it the same transaction, after which all of it is
-gone again: the next client of a pooled connection finds nothing. Row-level security then lets the statement see and
-write the rows of `caller` only, whatever its own text says."""
 
-LATER: sa.ColumnElement[Any] = sa.func.greatest(
+# Now, but always later than the previous value, even if the clock was set back.
+NEXT_UPDATED_AT: sa.ColumnElement[Any] = sa.func.greatest(
     sa.func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1)
 )
-"""The `updated_at` of a change. The clock may stand still or go back; this grows with every change all the same."""
 
-IS_NEW: sa.ColumnElement[bool] = sa.literal_column("todos.xmax = 0").label("is_new")
-"""Whether a row that a create returns was made by it: one that was there already bears the mark of its update."""
+# xmax = 0 means inserted; a row that already existed was updated.
+WAS_INSERTED: sa.ColumnElement[bool] = sa.literal_column("todos.xmax = 0").label("was_inserted")
 
-_Owned = TypeVar("_Owned", sa.Select[Any], sa.Update, sa.Delete, sa.Update | sa.Delete)
+_Statement = TypeVar("_Statement", sa.Select[Any], sa.Update, sa.Delete, sa.Update | sa.Delete)
 
 
 class TodoNotFound(Exception):
@@ -44,7 +38,7 @@ class TodoNotFound(Exception):
 
 
 class PreconditionFailed(Exception):
-    """The todo has another version than the request is meant for."""
+    """The todo has another version than the request names."""
 
 
 class IdempotencyKeyReused(Exception):
@@ -52,76 +46,72 @@ class IdempotencyKeyReused(Exception):
 
 
 class NotReady(Exception):
-    """The database answers, and is not as this code needs it; the text says how."""
+    """The schema is too old, or row-level security is off; the message says which."""
 
 
-class Todos:
-    """The todos of one user.
+class TodoRepository:
+    """The todos of one user. Every method sends one SQL statement.
 
-    Every method sends exactly one statement. It raises `DatabaseUnavailable` when the database does not answer.
+    Every statement filters by the user, so another user's todo is a missing row. Every method raises
+    `DatabaseUnavailable` if the database does not answer in time.
     """
 
     def __init__(self, session: Session, user_id: str) -> None:
         if not user_id:
-            raise ValueError("todos belong to a user")
+            raise ValueError("a repository needs a user")
         self._session = session
         self._user_id = user_id
 
-    def create(self, todo: TodoWrite, idempotency_key: str | None = None) -> tuple[TodoPublic, bool]:
-        """Add a todo, and record the user if this is their first; or find the todo that this key has made before.
+    def create(self, todo: TodoCreate, idempotency_key: str | None = None) -> tuple[TodoPublic, bool]:
+        """Create a todo, and the user if it is their first; or return the todo that the key has created before.
 
         Returns:
-            The todo as it is now, and whether it was there already.
+            The todo as it is now, and whether it existed already.
 
         Raises:
-            IdempotencyKeyReused: the key has made a todo, and the request for it was another one.
+            IdempotencyKeyReused: the key has created a todo with another request.
         """
-        digest = todo.digest() if idempotency_key is not None else None
-        user = insert(User).values(id=self._user_id).on_conflict_do_nothing().cte("recorded_user")
-        statement = (
-            insert(Todo)
-            .add_cte(user)
-            .values(user_id=self._user_id, idempotency_key=idempotency_key, request_hash=digest, **todo.model_dump())
-        )
+        request_hash = todo.request_hash() if idempotency_key is not None else None
+        user = insert(User).values(id=self._user_id).on_conflict_do_nothing().cte("new_user")
+        values = {"user_id": self._user_id, "idempotency_key": idempotency_key, "request_hash": request_hash}
+        statement = insert(Todo).add_cte(user).values(**values, **todo.model_dump())
         statement = statement.on_conflict_do_update(
             index_elements=["user_id", "idempotency_key"],
             index_where=col(Todo.idempotency_key).is_not(None),
-            # It changes nothing: a statement returns only rows that it has written.
-            set_={"idempotency_key": col(Todo.idempotency_key)},
+            set_={"idempotency_key": col(Todo.idempotency_key)},  # no change, but RETURNING needs an update
         )
-        row = self._execute(statement.returning(Todo, IS_NEW)).one()
-        if row.request_hash != digest:
+        row = self._execute(statement.returning(Todo, WAS_INSERTED)).one()
+        if row.request_hash != request_hash:
             raise IdempotencyKeyReused
-        return TodoPublic.model_validate(row), not row.is_new
+        return TodoPublic.model_validate(row), not row.was_inserted
 
-    def page(self, query: TodoQuery) -> TodoPage:
-        """One page of the todos, newest first. What a page costs does not depend on how far down it is."""
-        statement = self._mine(select(Todo))
+    def list(self, query: TodoQuery) -> TodoPage:
+        """Return one page of the todos, newest first. Every page costs the same, however far down."""
+        statement = self._owned(select(Todo))
         if query.is_completed is not None:
             statement = statement.where(col(Todo.is_completed) == query.is_completed)
-        place = sa.tuple_(col(Todo.created_at), col(Todo.id))
+        position = sa.tuple_(col(Todo.created_at), col(Todo.id))
         if query.cursor is not None:
-            statement = statement.where(place < sa.tuple_(query.cursor.created_at, query.cursor.id))
+            statement = statement.where(position < sa.tuple_(query.cursor.created_at, query.cursor.id))
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
-        statement = statement.limit(query.limit + 1)  # one more tells whether a page follows
-        rows = self._execute(statement).all()
+        rows = self._execute(statement.limit(query.limit + 1)).all()  # one more row tells whether a page follows
         items = [TodoPublic.model_validate(row) for row in rows[: query.limit]]
-        more = len(rows) > query.limit
-        return TodoPage(items=items, next_cursor=str(_after(items[-1], query)) if more else None)
+        has_next = len(rows) > query.limit
+        return TodoPage(items=items, next_cursor=str(_next_cursor(items[-1], query)) if has_next else None)
 
     def retrieve(self, todo_id: UUID) -> TodoPublic:
-        """The todo with this id.
+        """Retrieve a todo by ID.
 
         Raises:
-            TodoNotFound: the user has none.
+            TodoNotFound: the user has no todo with this id.
         """
-        row = self._execute(self._mine(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
+        row = self._execute(self._owned(select(Todo).where(col(Todo.id) == todo_id))).one_or_none()
         if row is None:
             raise TodoNotFound
         return TodoPublic.model_validate(row)
 
-    def replace(self, todo_id: UUID, todo: TodoWrite, versions: Collection[datetime] | None = None) -> TodoPublic:
-        """Set every field that a client decides.
+    def replace(self, todo_id: UUID, todo: TodoCreate, versions: Collection[datetime] | None = None) -> TodoPublic:
+        """Replace the fields that callers set.
 
         Args:
             todo_id: the todo's id.
@@ -135,7 +125,7 @@ class Todos:
         return self._change(todo_id, todo.model_dump(), versions)
 
     def update(self, todo_id: UUID, patch: TodoUpdate, versions: Collection[datetime] | None = None) -> TodoPublic:
-        """Set the fields that the patch names; a patch that names none only reads. Raises like `replace`."""
+        """Change the fields that the patch contains; an empty patch only reads. Raises like `replace`."""
         fields = patch.model_dump(exclude_unset=True)
         if fields:
             return self._change(todo_id, fields, versions)
@@ -145,22 +135,23 @@ class Todos:
         return todo
 
     def toggle(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> TodoPublic:
-        """Flip `is_completed` in the database, so that concurrent flips all count. Raises like `replace`."""
+        """Flip `is_completed` in the database, so that concurrent toggles all count. Raises like `replace`."""
         return self._change(todo_id, {"is_completed": sa.not_(col(Todo.is_completed))}, versions)
 
     def delete(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> None:
-        """Remove the todo for good. Raises like `replace`."""
+        """Delete a todo. Raises like `replace`."""
         self._write(todo_id, sa.delete(Todo), versions)
 
     def _change(self, todo_id: UUID, fields: dict[str, Any], versions: Collection[datetime] | None) -> TodoPublic:
-        return self._write(todo_id, sa.update(Todo).values(**fields, updated_at=LATER), versions)
+        return self._write(todo_id, sa.update(Todo).values(**fields, updated_at=NEXT_UPDATED_AT), versions)
 
     def _write(self, todo_id: UUID, write: sa.Update | sa.Delete, versions: Collection[datetime] | None) -> TodoPublic:
-        """Change or remove a todo in the version that is now, and tell a missing one from one in another version."""
-        write = self._mine(write.where(col(Todo.id) == todo_id)).returning(Todo)
+        write = self._owned(write.where(col(Todo.id) == todo_id)).returning(Todo)
         statement: sa.Executable = write
         if versions is not None:
-            target = self._mine(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
+            # No row: not found. A row without a written one: another version. FOR UPDATE makes the comparison wait for
+            # concurrent writes.
+            target = self._owned(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
             written = write.where(col(Todo.id) == target.c.id, target.c.updated_at.in_(versions)).cte("written")
             statement = written.select().select_from(target.outerjoin(written, sa.true()))
         row = self._execute(statement).one_or_none()
@@ -170,30 +161,30 @@ class Todos:
             raise PreconditionFailed
         return TodoPublic.model_validate(row)
 
-    def _mine(self, statement: _Owned) -> _Owned:
+    def _owned(self, statement: _Statement) -> _Statement:
         return statement.where(col(Todo.user_id) == self._user_id)
 
     def _execute(self, statement: sa.Executable) -> sa.Result[Any]:
-        """Plain rows: the session would make an object of each first, for a tenth of the CPU time of a page."""
+        # Plain rows: for a page, building an object of each row first costs a tenth more CPU time.
         return self._session.connection().execute(statement)
 
 
-def _after(todo: TodoPublic, query: TodoQuery) -> Cursor:
-    return Cursor(todo.created_at, todo.id, query.is_completed)
+def _next_cursor(last: TodoPublic, query: TodoQuery) -> Cursor:
+    return Cursor(last.created_at, last.id, query.is_completed)
 
 
 def check_ready(session: Session) -> None:
-    """Ask the database, in one round trip, whether it is migrated far enough and the second wall is up.
+    """Check in one round trip that the schema is new enough and row-level security is on.
 
     Raises:
         NotReady: it is not.
-        DatabaseUnavailable: it did not answer, or was never migrated.
+        DatabaseUnavailable: the database did not answer, or was never migrated.
     """
-    state = sa.text(
-        "SELECT current_user = 'todo_app', row_security_active('todos'), (SELECT max(version_num) FROM alembic_version)"
+    statement = sa.text(
+        "SELECT current_user = 'todo_app' AND row_security_active('todos'), max(version_num) FROM alembic_version"
     )
-    is_app, is_walled, revision = session.connection().execute(state).one()
-    if not is_app or not is_walled:
-        raise NotReady("row-level security does not hold")
+    is_isolated, revision = session.connection().execute(statement).one()
+    if not is_isolated:
+        raise NotReady("row-level security is off")
     if revision is None or revision < SCHEMA_REVISION:
-        raise NotReady(f"the database is at revision {revision}, and {SCHEMA_REVISION} is needed")
+        raise NotReady(f"the database is at revision {revision}, but {SCHEMA_REVISION} is needed")

@@ -1,4 +1,4 @@
-"""The list: its parameters, its pages, and the places between them."""
+"""The list of todos: its query parameters, its pages and its cursors."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import suppress
@@ -27,30 +27,30 @@ class TodoPage(BaseModel):
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in the list: just after the todo with this creation time and id, under this filter."""
+    """A position in the list: after the todo with this creation time and id, with this filter."""
 
     created_at: datetime
     id: UUID
     is_completed: bool | None
 
     def __str__(self) -> str:
-        """The text of the cursor in base64url, so that clients take it for opaque."""
+        """Format as base64url, so that clients treat it as opaque."""
         text = f"{rfc3339(self.created_at)} {self.id} {self.is_completed}"
         return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Read a cursor's text.
+        """Parse what `__str__` returned.
 
         Raises:
-            ValueError: this API did not make the text.
+            ValueError: it is any other text.
         """
         with suppress(ValueError, KeyError, OverflowError):
             created_at, id_, is_completed = urlsafe_b64decode(text + "==").decode().split(" ")
             cursor = cls(datetime.fromisoformat(created_at), UUID(id_), _FILTERS[is_completed])
             if str(cursor) == text:
                 return cursor
-        raise PydanticCustomError("cursor", "Must be a next_cursor of this list, unchanged")
+        raise PydanticCustomError("cursor", "Must be a next_cursor of this list")
 
 
 _FILTERS = {str(value): value for value in (None, False, True)}
@@ -61,23 +61,22 @@ class TodoQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="How many todos a page has at most.", examples=[20])] = (
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="The maximum number of todos.", examples=[20])] = (
         PAGE_DEFAULT
     )
     is_completed: Annotated[
-        bool | None, Field(description="Only todos that are done, or only those that are not.", examples=[False])
+        bool | None, Field(description="Only completed todos, or only open ones.", examples=[False])
     ] = None
     cursor: Annotated[
         Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})] | None,
         Field(
-            description="A `next_cursor` of an earlier page with the same `is_completed`, unchanged.",
-            examples=[_SOME_CURSOR],
+            description="The `next_cursor` of an earlier page with the same `is_completed`.", examples=[_SOME_CURSOR]
         ),
     ] = None
 
     @field_validator("cursor")
     @classmethod
-    def _made_for_this_filter(cls, cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
+    def _belongs_to_filter(cls, cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
         if cursor and "is_completed" in info.data and cursor.is_completed != info.data["is_completed"]:
-            raise PydanticCustomError("cursor", "Must be used with the is_completed that it was made with")
+            raise PydanticCustomError("cursor", "Must be used with the same is_completed as before")
         return cursor

@@ -1,4 +1,4 @@
-"""The two tables."""
+"""The database tables, as SQLModel classes."""
 
 from datetime import datetime
 from uuid import UUID
@@ -20,7 +20,7 @@ SQLModel.metadata.naming_convention = {
 
 
 class User(SQLModel, table=True):
-    """A user id that has written at least once. Users are registered elsewhere; this row is what todos point to."""
+    """A user who has created a todo. Users are registered elsewhere; todos need a row to refer to."""
 
     __tablename__ = "users"
     __table_args__ = (sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
@@ -32,13 +32,13 @@ class User(SQLModel, table=True):
 
 
 class Todo(SQLModel, table=True):
-    """One todo of one user. Lengths are Unicode code points, as in PostgreSQL's `char_length`."""
+    """A todo of one user. Lengths are in Unicode code points, as in PostgreSQL's `char_length`."""
 
     __tablename__ = "todos"
     __table_args__ = (
         sa.CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
         sa.CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
-        # Read backwards, each is one range of one user's todos, newest first.
+        # Scanned backwards, each returns one user's todos, newest first, without a sort.
         sa.Index("todos_by_user", "user_id", "created_at", "id"),
         sa.Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
         sa.CheckConstraint(
@@ -66,4 +66,4 @@ class Todo(SQLModel, table=True):
     )
     idempotency_key: str | None = Field(sa_column=sa.Column(sa.Text))
     request_hash: bytes | None = Field(sa_column=sa.Column(sa.LargeBinary))
-    """What the create that brought the key asked for, to tell a retry from another request with the same key."""
+    """Of the request that created the todo, to tell a retry from another request with the same idempotency key."""

@@ -1,4 +1,4 @@
-"""What callers send and receive of a todo."""
+"""The request and response bodies of a todo, and the types of their fields."""
 
 import re
 from datetime import UTC, datetime
@@ -22,56 +22,49 @@ from pydantic_core import PydanticCustomError
 from todo_api.models.tables import DESCRIPTION_MAX, TITLE_MAX
 
 
-def _without_control_characters(value: str) -> str:
+def _refuse_control_characters(value: str) -> str:
     if re.search("[\x00-\x1f]", value):
         raise PydanticCustomError("control_characters", "Must not contain control characters")
     return value
 
 
-def _without_control_characters_in_text(value: str) -> str:
+def _refuse_control_characters_in_text(value: str) -> str:
     if re.search("[\x00-\x08\x0b-\x1f]", value):
         raise PydanticCustomError("control_characters", "Must not contain control characters but tab and newline")
     return value
 
 
-def _with_line_feeds(value: Any) -> Any:
+def _crlf_to_lf(value: Any) -> Any:
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 def rfc3339(value: datetime) -> str:
-    """The time in UTC with six fractional digits and `Z` (RFC 3339)."""
+    """Format a time in UTC with six fractional digits and `Z` (RFC 3339)."""
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-# A string with limits also refuses lone surrogates, which UTF-8 and so the database cannot hold.
+# A constrained str also refuses lone surrogates, which UTF-8 and so the database cannot store.
 Title = Annotated[
     str,
-    # Trims the 25 characters that have the Unicode property White_Space.
+    # strip_whitespace trims the characters with the Unicode property White_Space.
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX),
-    AfterValidator(_without_control_characters),
-    Field(
-        description=f"1 to {TITLE_MAX} characters (Unicode code points), after white space at both ends is trimmed. "
-        "No control characters.",
-        examples=["Buy milk"],
-    ),
+    AfterValidator(_refuse_control_characters),
+    Field(description=f"1 to {TITLE_MAX} code points after trimming. No control characters.", examples=["Buy milk"]),
 ]
 Description = Annotated[
     Annotated[
         str,
         StringConstraints(max_length=DESCRIPTION_MAX),
-        AfterValidator(_without_control_characters_in_text),
-        BeforeValidator(_with_line_feeds),
+        AfterValidator(_refuse_control_characters_in_text),
+        BeforeValidator(_crlf_to_lf),
     ]
     | None,
     Field(
-        description=f"At most {DESCRIPTION_MAX:,} characters (Unicode code points). CRLF is stored and counted as LF. "
-        "No control characters but tab and newline. Null means none, an empty string deliberately empty.",
+        description=f"At most {DESCRIPTION_MAX:,} code points. CRLF is stored as LF. Null means no description.",
         examples=["Two of them"],
     ),
 ]
-IsCompleted = Annotated[
-    StrictBool, Field(description="Whether the todo is done: false unless a request says so.", examples=[False])
-]
+IsCompleted = Annotated[StrictBool, Field(description="Whether the todo is done. Default: false.", examples=[False])]
 UtcTime = Annotated[
     datetime,
     PlainSerializer(rfc3339),
@@ -79,8 +72,8 @@ UtcTime = Annotated[
 ]
 
 
-class TodoWrite(BaseModel):
-    """The whole of a todo that a client decides: the body of create and of replace."""
+class TodoCreate(BaseModel):
+    """The body of create and of replace: all fields that callers set."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -88,36 +81,36 @@ class TodoWrite(BaseModel):
     description: Description = None
     is_completed: IsCompleted = False
 
-    def digest(self) -> bytes:
+    def request_hash(self) -> bytes:
         """SHA-256 of the normalized request, to detect a reused idempotency key."""
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
 class TodoUpdate(BaseModel):
-    """A JSON merge patch (RFC 7396): an absent field keeps its value, null clears the description."""
+    """The body of update, a JSON merge patch (RFC 7396): absent fields keep their values."""
 
     model_config = ConfigDict(extra="forbid")
 
-    # The defaults only mark a field as absent; `model_fields_set` tells which were sent.
+    # The defaults are never used: `exclude_unset` drops the fields that were not sent.
     title: Title = Field(default_factory=str)
     description: Description = Field(default_factory=str)
     is_completed: IsCompleted = Field(default_factory=bool)
 
 
 class TodoPublic(BaseModel):
-    """A todo as its owner sees it."""
+    """A todo."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: Annotated[UUID, Field(description="Made by the server.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"])]
-    user_id: Annotated[str, Field(description="Whose todo it is: the caller.", examples=["alice"])]
-    title: Annotated[str, Field(description="As sent, but trimmed.", examples=["Buy milk"])]
+    user_id: Annotated[str, Field(description="The owner: the caller.", examples=["alice"])]
+    title: Annotated[str, Field(description="The title, trimmed.", examples=["Buy milk"])]
     description: Annotated[
-        str | None, Field(description="As sent, but with LF for CRLF. Null means none.", examples=["Two of them"])
+        str | None, Field(description="The description, with LF for CRLF. Null means none.", examples=["Two of them"])
     ]
     is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
-    created_at: Annotated[UtcTime, Field(description="When it was created (RFC 3339, UTC).")]
-    updated_at: Annotated[UtcTime, Field(description="When it last changed. Greater after every change.")]
+    created_at: Annotated[UtcTime, Field(description="RFC 3339, UTC.")]
+    updated_at: Annotated[UtcTime, Field(description="RFC 3339, UTC. Increases with every change.")]
 
     @computed_field(description="This version of the todo, for `If-Match`.", examples=['"2026-11-20T09:30:00.123456Z"'])  # type: ignore[prop-decorator]  # pydantic's documented way
     @property
@@ -127,9 +120,9 @@ class TodoPublic(BaseModel):
 
 
 def version_of(etag: str) -> datetime | None:
-    """The `updated_at` that an entity tag of this API stands for, or None for any other tag."""
+    """Return the `updated_at` that an entity tag of this API stands for, or None for any other tag."""
     try:
         version = datetime.fromisoformat(etag.strip('"'))
         return version if etag == f'"{rfc3339(version)}"' else None
-    except (ValueError, OverflowError):  # OverflowError: a time whose offset leads out of the years 1 to 9999
+    except (ValueError, OverflowError):  # OverflowError: the UTC time is not in the years 1 to 9999
         return None
