@@ -11,7 +11,7 @@ from psycopg2.extensions import parse_dsn
 from bench import measure, report
 from dev.postgres import Postgres, PostgresError
 from migrations.__main__ import migrate
-from tests.conftest import run_sql
+from tests.support.sql import run_sql
 
 
 def main() -> None:

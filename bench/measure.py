@@ -16,9 +16,9 @@ from typing import IO, Any, Self, cast
 from uuid import UUID
 
 from bench.operations import OPERATIONS, event
-from tests.conftest import run_sql
-from tests.pgbouncer import BINARY, counted_path
-from tests.wire import Traffic, Wire
+from tests.support.pgbouncer import BINARY, counted_path
+from tests.support.proxy import Traffic, TrafficCounter
+from tests.support.sql import run_sql
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +112,7 @@ class Worker:
             self.todo_id = json.loads(response["body"])["id"]
         return reply
 
-    def measured(self, name: str, wire: Wire) -> tuple[Reply, Traffic]:
+    def measured(self, name: str, wire: TrafficCounter) -> tuple[Reply, Traffic]:
         """Invoke once, and count what passes meanwhile."""
         with wire.watch(delay=ROUND_TRIP_SECONDS) as traffic:
             return self.invoke(name), traffic
@@ -132,7 +132,7 @@ def _costs(samples: dict[str, list[tuple[Reply, Traffic]]]) -> Costs:
     }
 
 
-def _operations(workers: dict[str, Worker], wire: Wire, rounds: int) -> dict[str, Costs]:
+def _operations(workers: dict[str, Worker], wire: TrafficCounter, rounds: int) -> dict[str, Costs]:
     samples = {name: {candidate: [] for candidate in workers} for name in OPERATIONS}  # type: ignore[var-annotated]  # as above
     for number in range(-1, rounds):  # the first round only warms up
         for name in OPERATIONS:

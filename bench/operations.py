@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.clients import http_api_event
+from tests.support.events import http_api_event
 
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any] | None, int]] = {
     "create": ("POST", "/v1/todos", {"title": "Buy milk", "description": "Two of them"}, 201),

@@ -1,12 +1,7 @@
 """The world of the tests: one PostgreSQL, one migrated database, two ways in, and two users who both own rows."""
 
 import os
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,52 +12,19 @@ import pytest
 
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
-from tests.clients import Answer, Api, through_http, through_lambda
-from tests.pgbouncer import BINARY, counted_path, free_port
-from tests.wire import Wire
+from tests.support.clients import Api, through_http, through_lambda
+from tests.support.machine import TOOLS
+from tests.support.pgbouncer import BINARY, counted_path
+from tests.support.proxy import TrafficCounter
+from tests.support.servers import free_port, start_server
+from tests.support.sql import run_sql
+from tests.support.users import User, new_user
 
-ROOT = Path(__file__).parent.parent
 _numbers = count(1)
 _MISSING = pytest.StashKey[list[str]]()
-SYSTEM_POSTGRES = min(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-"""Where the programs of Debian's own PostgreSQL are, if it is installed: an older one than the wheel's."""
-NODE_TOOLS = ROOT / "node_modules/.bin"
-"""Where the programs of package.json are, once `make` has installed them."""
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-"""A browser, if one is installed."""
-IN_A_NETWORK_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount", "--net")
-"""What runs a command where it sees no network but its own, and may mount files over the system's."""
 
-TOOLS: dict[str, tuple[object, str]] = {
-    "system_postgres": (
-        SYSTEM_POSTGRES,
-        "The system has no PostgreSQL, so no test runs on an older one: apt-get install postgresql",
-    ),
-    "browser": (CHROMIUM, "The system has no Chromium, so no test runs in a browser: apt-get install chromium"),
-    "curl": (shutil.which("curl"), "There is no curl, so no command of the documentation runs: apt-get install curl"),
-    "ruby": (
-        shutil.which("java") and shutil.which("ruby"),
-        "Java or Ruby is missing, so no Ruby client is generated: apt-get install default-jre-headless ruby",
-    ),
-    "php": (
-        shutil.which("java") and shutil.which("php"),
-        "Java or PHP is missing, so no PHP client is generated: apt-get install default-jre-headless php-cli",
-    ),
-    "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built, and not run"),
-    "namespaces": (
-        shutil.which("unshare")
-        and subprocess.run([*IN_A_NETWORK_OF_ITS_OWN, "true"], capture_output=True).returncode == 0,
-        "This system lets nobody have a network of their own, so no test runs with a name server that never answers",
-    ),
-    "node": (
-        NODE_TOOLS.is_dir(),
-        "What package.json names is not installed, so no test uses it: get Node.js 20.19 or newer, and make test again",
-    ),
-}
-"""What some tests need of the machine, by their marker: whether it is there, and what to say where it is not."""
-
-LEAST_TESTS = {"direct": 1360, "--pgbouncer": 613}
+LEAST_TESTS = {"direct": 1386, "--pgbouncer": 613}
 """How many tests each pass has at least. The second pass runs those that are marked `pooled` or `pgbouncer`."""
 
 
@@ -153,18 +115,6 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements on a database past the API, on a connection of their own; the rows of the last."""
-    connection = psycopg2.connect(uri)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        rows = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return rows
-
-
 @pytest.fixture(scope="session")
 def new_database(postgres: Postgres) -> Callable[[], str]:
     """Makes empty databases, and returns their URIs."""
@@ -201,20 +151,20 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 
 @pytest.fixture(scope="session")
-def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, Wire]]:
+def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, TrafficCounter]]:
     """The URI under which the API reaches the database, and what it passes: a counter, and PgBouncer if asked for."""
     with counted_path(database, pooled=request.config.getoption("--pgbouncer")) as path:
         yield path
 
 
 @pytest.fixture(scope="session")
-def wire(path_to_database: tuple[str, Wire]) -> Wire:
+def wire(path_to_database: tuple[str, TrafficCounter]) -> TrafficCounter:
     """The counter between the API and the database."""
     return path_to_database[1]
 
 
 @pytest.fixture(scope="session")
-def environment(path_to_database: tuple[str, Wire]) -> dict[str, str]:
+def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
     """The environment of the API under test."""
     return {
         "NEON_DATABASE_URL": path_to_database[0],
@@ -233,24 +183,6 @@ def lambda_api(environment: dict[str, str]) -> Api:
     call = Api(through_lambda)
     call("GET", "/v1/todos", user="first-request")
     return call
-
-
-def start_server(
-    port: int, environment: dict[str, str], *arguments: str, module: str = "dev.serve"
-) -> subprocess.Popen[bytes]:
-    """Start the local server, or another one of ours, and wait until it answers."""
-    command = [sys.executable, "-m", module, "--port", str(port), *arguments]
-    log = subprocess.DEVNULL
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, f"{module} ended"
-        try:
-            if Api(through_http(port))("GET", "/health").status == 200:
-                return server
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError(f"{module} does not answer")
 
 
 @pytest.fixture(scope="session")
@@ -277,41 +209,6 @@ def either_api(request: pytest.FixtureRequest) -> Api:
 
 
 # --- the two users ----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class User:
-    """A user with rows of their own, and the way to call the API as them."""
-
-    id: str
-    api: Api
-    todos: list[dict[str, Any]]
-
-    def __call__(self, method: str, path: str, **request: Any) -> Answer:
-        """Call the API as this user."""
-        return self.api(method, path, user=self.id, **request)
-
-    def create(self, title: str, **fields: object) -> dict[str, Any]:
-        """Create a todo."""
-        answer = self("POST", "/v1/todos", json={"title": title, **fields})
-        assert answer.status == 201, answer
-        todo: dict[str, Any] = answer.json()
-        return todo
-
-    def list(self, parameters: str = "limit=100") -> list[dict[str, Any]]:
-        """The user's todos, of one page."""
-        items: list[dict[str, Any]] = self("GET", f"/v1/todos?{parameters}").json()["items"]
-        return items
-
-
-def new_user(name: str, way: Api) -> User:
-    """A user whom nobody has seen before, owning two todos."""
-    user = User(f"{name}|{next(_numbers)}", way, [])
-    user.todos = [
-        user.create(f"{name}'s first", description="of two"),
-        user.create(f"{name}'s second", is_completed=True),
-    ]
-    return user
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The HTTP API, through the Lambda handler and the local server."""

@@ -1,0 +1,1 @@
+"""The OpenAPI document, and clients generated from it."""

@@ -1,0 +1,113 @@
+"""Schemathesis tries the API against its own OpenAPI document, through each way in."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from schemathesis.checks import CHECKS, load_all_checks
+
+from tests.support.clients import Api, through_http
+from tests.support.gateway import token_of
+from tests.support.machine import ROOT
+from tests.support.servers import free_port, start_server
+
+SEED = 20_261_120
+PHASES = ["examples", "coverage", "fuzzing", "stateful"]
+ON_ONE = {
+    ("GET", "/v1/todos/{id}"),
+    ("PUT", "/v1/todos/{id}"),
+    ("PATCH", "/v1/todos/{id}"),
+    ("DELETE", "/v1/todos/{id}"),
+    ("POST", "/v1/todos/{id}/toggle"),
+}
+
+
+@pytest.fixture
+def gateway_port(environment: dict[str, str]) -> Iterator[int]:
+    """The port of an HTTP API with the Lambda handler behind it, which takes its callers from an authorizer."""
+    port = free_port()
+    server = start_server(port, environment | {"IDENTITY_SOURCE": "authorizer"}, module="tests.support.gateway")
+    yield port
+    server.terminate()
+    server.wait()
+
+
+@pytest.mark.parametrize("way", ["lambda", "local"])
+def test_the_api_is_what_its_document_says(
+    request: pytest.FixtureRequest, tmp_path: Path, way: str, *, soak: bool
+) -> None:
+    """Proves that no case of any phase fails any check, and that another user's todos stay as they are."""
+    port: int = request.getfixturevalue({"lambda": "gateway_port", "local": "local_port"}[way])
+    call = Api(through_http(port))
+    identities = {
+        name: {"Authorization": f"Bearer {token_of(f'{name}-by-{way}')}"}
+        if way == "lambda"
+        else {"X-User-Id": f"{name}-by-{way}"}
+        for name in ("caller", "peer")
+    }
+    for number in range(3):
+        for identity in identities.values():
+            assert call("POST", "/v1/todos", headers=identity, json={"title": f"Todo {number}"}).status == 201
+    before = call("GET", "/v1/todos", headers=identities["peer"]).json()
+    todos_of_the_peer = {todo["id"] for todo in before["items"]}
+
+    shutil.copy(ROOT / "tests/contract/schemathesis.toml", tmp_path)
+    (tmp_path / "todos-of-the-peer.txt").write_text("".join(f'"{todo}"\n' for todo in todos_of_the_peer))
+    users = [
+        {"name": name, "fixedHeaders": [{"name": field, "value": value} for field, value in identity.items()]}
+        for name, identity in identities.items()
+    ]
+    (tmp_path / "users.json").write_text(json.dumps({"auth": users}))
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json"]
+    command += ["--phases", ",".join(PHASES), "--no-color"]
+    command += ["--max-time", "300"] if soak else ["--seed", str(SEED), "--max-examples", "20"]
+    run = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "WAY_IN": way},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    print(run.stdout)
+    assert run.returncode == 0
+
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {phase: report["phases"][phase]["status"] for phase in PHASES} == dict.fromkeys(PHASES, "success")
+    assert report["complete"]
+    cases = list(_cases(tmp_path / "events.ndjson"))
+    assert len(cases) == report["test_cases"]["generated"] >= 500  # with both ways that makes 1,000
+    load_all_checks()
+    assert {check for case in cases for check in case["checks"]} == set(CHECKS.get_all_names())
+    succeeded = {case["operation"] for case in cases if case["phase"] == "stateful" and case["status"] in (200, 204)}
+    assert succeeded >= ON_ONE
+    refused = {case["operation"] for case in cases if case["id"] in todos_of_the_peer and case["status"] == 404}
+    assert refused >= ON_ONE
+    assert call("GET", "/v1/todos", headers=identities["peer"]).json() == before
+
+
+def _cases(events: Path) -> Iterator[dict[str, Any]]:
+    """What Schemathesis has sent, what came back, and what it has checked."""
+    with events.open() as lines:
+        for line in lines:
+            scenario = json.loads(line).get("ScenarioFinished")
+            if scenario is None:
+                continue
+            recorder = scenario["recorder"]
+            for name, case in recorder.get("cases", {}).items():
+                response = recorder["interactions"].get(name, {}).get("response") or {}
+                yield {
+                    "phase": scenario["phase"],
+                    "operation": (case["value"]["method"], case["value"]["path"]),
+                    "id": (case["value"].get("path_parameters") or {}).get("id"),
+                    "status": response.get("status_code"),
+                    "checks": [check["name"] for check in recorder["checks"].get(name) or []],
+                }

@@ -1,0 +1,1 @@
+"""The statements, the connections and the schema."""

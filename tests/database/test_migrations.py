@@ -1,0 +1,128 @@
+"""The schema: migrations that agree with the models, can go back, and may run at the same time."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+from sqlalchemy import create_engine
+
+from dev.postgres import wheel_binaries
+from migrations.__main__ import migrate
+from tests.support.machine import ROOT
+from tests.support.migrators import migrate_at_once
+from todo_api.database.repository import SCHEMA_REVISION
+from todo_api.database.url import direct_url
+from todo_api.models.tables import Todo
+
+
+def _schema(uri: str, *options: str) -> str:
+    """The database's definition, as `pg_dump` writes it."""
+    command = [
+        str(wheel_binaries() / "pg_dump"),
+        "--schema-only",
+        "--no-owner",
+        "--no-privileges",
+        *options,
+        "--exclude-table=alembic_version",
+        uri,
+    ]
+    dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # Each dump has a random key of its own.
+    return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+def _revision(uri: str) -> str:
+    connection = psycopg2.connect(uri)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT version_num FROM alembic_version")
+        (revision,) = cursor.fetchone() or ("",)
+    connection.close()
+    return str(revision)
+
+
+def test_migrations_and_models_agree(new_database: Callable[[], str]) -> None:
+    """Proves that the migrated schema is the models' to the letter: types, constraints, defaults and indexes."""
+    migrated, created = new_database(), new_database()
+    migrate(migrated)
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(created))
+    Todo.metadata.create_all(engine)
+    engine.dispose()
+    assert "CREATE TABLE public.todos" in _schema(migrated)
+    definitions = [sorted(_schema(uri, "--no-policies").splitlines()) for uri in (migrated, created)]
+    assert definitions[0] == definitions[1]
+
+
+def test_down_and_up_again_works(new_database: Callable[[], str]) -> None:
+    """Proves that each migration can be taken back, to nothing and again to the newest."""
+    uri = new_database()
+    empty = _schema(uri)
+    migrate(uri)
+    full = _schema(uri)
+    migrate(uri, "base")
+    assert _schema(uri) == empty
+    migrate(uri)
+    assert _schema(uri) == full
+
+
+def test_the_code_needs_a_revision_that_exists(new_database: Callable[[], str]) -> None:
+    """Proves that the revision which /ready asks for is not ahead of the migrations."""
+    uri = new_database()
+    migrate(uri)
+    assert _revision(uri) >= SCHEMA_REVISION
+
+
+def test_eight_migrators_at_once_succeed(new_database: Callable[[], str]) -> None:
+    """Proves that the advisory lock makes one of them migrate an empty database, and the others see it done."""
+    uri = new_database()
+    outcomes = migrate_at_once([uri] * 8)
+    assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
+    assert _revision(uri) >= SCHEMA_REVISION
+
+
+def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) -> None:
+    """Proves that the advisory lock is asked for before anything else: while somebody holds it, nothing is made."""
+    uri = new_database()
+    (lock,) = re.findall(r"^_LOCK = ([0-9_]+)$", (ROOT / "migrations" / "env.py").read_text(), re.MULTILINE)
+    holder = psycopg2.connect(uri)
+    with ThreadPoolExecutor(1) as executor, holder.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (int(lock),))
+        migrator = executor.submit(migrate_at_once, [uri])
+        waiting: list[tuple[object, ...]] = []
+        while not waiting and not migrator.done():
+            cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            waiting = list(cursor.fetchall())
+        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+        assert (len(waiting), cursor.fetchone()) == (1, (0,))
+        holder.rollback()
+        assert [outcome.returncode for outcome in migrator.result()] == [0]
+    holder.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech", "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech"),
+        ("ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech", "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("my-pooler.example-pooler.org", "my.example-pooler.org"),
+    ],
+)
+def test_migrations_go_to_the_direct_url(given: str, host: str) -> None:
+    """Proves how the direct endpoint is derived, and that everything else of the URL stays."""
+    uri = f"postgresql://u:p%40ss@{given}/db?sslmode=require&channel_binding=require"
+    assert parse_dsn(direct_url(uri)) == parse_dsn(uri) | {"host": host}
+
+
+def test_a_missing_url_is_told_in_one_sentence() -> None:
+    """Proves what `make migrate` says without its variable."""
+    environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
+    command = [sys.executable, "-m", "migrations"]
+    outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert outcome.stderr == "The environment variable NEON_DATABASE_URL is not usable: is not set.\n"

@@ -1,0 +1,1 @@
+"""The build, the template and the deploy."""

@@ -1,0 +1,1 @@
+"""Lambda events, Lambda's runtime client, and the local server."""

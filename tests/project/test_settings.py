@@ -1,0 +1,103 @@
+"""The environment: what is taken, and what stops the start with one sentence that does not tell the value."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.machine import ROOT
+from todo_api.settings import Settings, SettingsError
+
+URL = "postgresql://todo:s3cr3t@ep-a-pooler.eu-central-1.aws.neon.tech/todo?sslmode=require&channel_binding=require"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("NEON_DATABASE_URL", URL)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_each_usual_scheme_names_the_same_database(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Proves that the query string is kept whatever the scheme."""
+    monkeypatch.setenv("NEON_DATABASE_URL", URL.replace("postgresql", scheme))
+    assert Settings.from_environment().neon_database_url == URL
+
+
+def test_all_else_has_a_default() -> None:
+    """Proves that the database's URL is the only variable that has to be set."""
+    settings = Settings.from_environment()
+    assert settings.identity_source == "header"
+    assert settings.cors_origins == ()
+    assert settings.log_level == "INFO"
+    assert settings.database_timeout_seconds == 8
+
+
+def test_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves how several origins are written."""
+    monkeypatch.setenv("CORS_ORIGINS", " https://app.example, http://localhost:3000 ,")
+    assert Settings.from_environment().cors_origins == ("https://app.example", "http://localhost:3000")
+
+
+MALFORMED = [
+    ("NEON_DATABASE_URL", None, "is not set"),
+    ("NEON_DATABASE_URL", "", "is not set"),
+    (
+        "NEON_DATABASE_URL",
+        "mysql://u:s3cr3t@h/d",
+        "must start with postgresql://, postgres:// or postgresql+psycopg2://",
+    ),
+    (
+        "NEON_DATABASE_URL",
+        "postgresql+psycopg://h/s3cr3t",
+        "must start with postgresql://, postgres:// or postgresql+psycopg2://",
+    ),
+    ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h/d?nonsense=s3cr3t", "is not a URL that libpq can read"),
+    ("NEON_DATABASE_URL", "postgresql://u:%zzs3cr3t@h/d", "is not a URL that libpq can read"),
+    ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@/d", "must name a host and a database"),
+    ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h", "must name a host and a database"),
+    ("IDENTITY_SOURCE", "s3cr3t", "Input should be 'header' or 'authorizer'"),
+    *(
+        ("CORS_ORIGINS", value, "must list origins such as https://app.example, separated by commas")
+        for value in ["*", "null", "s3cr3t", "https://s3cr3t/", "https://*.a", "ftp://a", "https://u@a", "https://a:x"]
+    ),
+    ("LOG_LEVEL", "s3cr3t", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ("DATABASE_TIMEOUT_SECONDS", "s3cr3t", "Input should be a valid number, unable to parse string as a number"),
+    ("DATABASE_TIMEOUT_SECONDS", "0", "Input should be greater than or equal to 0.1"),
+    ("DATABASE_TIMEOUT_SECONDS", "26", "Input should be less than or equal to 25"),
+    ("DATABASE_TIMEOUT_SECONDS", "nan", "Input should be less than or equal to 25"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), MALFORMED)
+def test_a_malformed_value_is_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str | None, reason: str
+) -> None:
+    """Proves that the sentence names the variable and not its value, also in what Python remembers of the cause."""
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as told:
+        Settings.from_environment()
+    assert str(told.value) == f"The environment variable {name} is not usable: {reason}."
+    assert told.value.__cause__ is None
+    assert told.value.__context__ is None
+
+
+def test_the_lambda_function_does_not_start_without_its_settings() -> None:
+    """Proves that importing the handler fails with that sentence, before any request."""
+    environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
+    command = [sys.executable, "-c", "import handler"]
+    outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    sentence = "The environment variable NEON_DATABASE_URL is not usable: is not set."
+    assert outcome.stderr.splitlines()[-1] == f"todo_api.settings.SettingsError: {sentence}"
+
+
+def test_settings_do_not_show_the_url() -> None:
+    """Proves that printing the settings gives nothing away."""
+    assert "s3cr3t" not in repr(Settings.from_environment())
+    assert "neon.tech" not in f"{Settings.from_environment()}"

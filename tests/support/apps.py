@@ -1,0 +1,21 @@
+"""Applications in this process, on other databases than the one under test."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.support.clients import Api, Context, Response, invoke_app
+from tests.support.events import http_api_event
+from todo_api.app import create_app
+from todo_api.settings import Settings
+
+
+@contextmanager
+def app_on(uri: str, **settings: Any) -> Iterator[Api]:
+    """The API in this process, on another database."""
+    app = create_app(Settings(neon_database_url=uri, **settings))
+
+    def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
+        return invoke_app(app, http_api_event(method, path, headers, body), Context())
+
+    yield Api(send)

@@ -1,0 +1,248 @@
+"""Proxies in front of PostgreSQL: one that counts what passes, and one that makes trouble."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+
+class Proxy:
+    """Listens on a loopback port, and hands each connection to `link` in a thread of its own."""
+
+    def __init__(self, upstream: int, port: int = 0) -> None:
+        """Listen on `port`, or on any that is free, and pass connections on to the port `upstream`."""
+        self.upstream = upstream
+        self._links: set[asyncio.Task[None] | None] = set()
+        self._loop = asyncio.new_event_loop()
+        server = asyncio.start_server(self._accept, "127.0.0.1", port)
+        self.port: int = self._loop.run_until_complete(server).sockets[0].getsockname()[1]
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        # The event loop forgets a task that waits for a peer whose other end has closed.
+        link = asyncio.current_task()
+        self._links.add(link)
+        try:
+            with suppress(OSError):
+                await self.link(client, to_client)
+        finally:
+            self._links.remove(link)
+            to_client.close()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are at this moment."""
+        return len(self._links)
+
+    async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+async def pump(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, note: Callable[[bytes], None], delay: float = 0
+) -> None:
+    """Pass bytes on until the end, each piece noted first (and the end, as an empty piece)."""
+    later = asyncio.get_running_loop().call_later
+    with suppress(OSError):
+        while data := await source.read(65536):
+            note(data)
+            if delay:
+                later(delay, target.write, data)
+            else:
+                target.write(data)
+                await target.drain()
+    note(b"")
+    later(delay, target.close)
+
+
+class Frontend:
+    """Reads what a client sends (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._pending = b""
+
+    def statements(self, data: bytes) -> list[str]:
+        """The statements that these bytes complete."""
+        found = []
+        self._pending += data
+        while 0 < (size := self._size()) <= len(self._pending):
+            message, self._pending = self._pending[:size], self._pending[size:]
+            if self._started and message[:1] == b"Q":
+                found.append(message[5:-1].decode())
+            elif message[4:8] == b"\x00\x03\x00\x00":
+                self._started = True
+        return found
+
+    def _size(self) -> int:
+        """The size of the first pending message, 0 while it is unknown. Start-up messages have no type byte."""
+        tag = 1 if self._started else 0
+        return tag + int.from_bytes(self._pending[tag : tag + 4]) if len(self._pending) >= tag + 4 else 0
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Traffic:
+    """What passed since a moment."""
+
+    connections: int = 0
+    statements: list[str] = field(default_factory=list)
+    round_trips: int = 0
+
+
+class TrafficCounter(Proxy):
+    """Counts connections, statements and round trips."""
+
+    def __init__(self, upstream: int, behind: "TrafficCounter | None" = None) -> None:
+        """Listen.
+
+        Args:
+            upstream: the port to pass connections on to.
+            behind: a wire further on that sees the statements, where this one sees them encrypted.
+        """
+        self._behind = behind
+        self._delay = 0.0
+        self.traffic = Traffic()
+        super().__init__(upstream)
+
+    @contextmanager
+    def watch(self, delay: float = 0) -> Iterator[Traffic]:
+        """Count what passes inside the `with` block.
+
+        Args:
+            delay: seconds that what the client sends is under way. It makes the number of round trips exact: without
+                it an answer may overtake what the client has sent right after the question.
+        """
+        self._delay = delay
+        self.traffic = traffic = Traffic()
+        if self._behind:
+            self._behind.traffic = Traffic(statements=traffic.statements)
+        yield traffic
+        self.traffic = Traffic()
+        self._delay = 0
+
+    async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """Pass one connection on, and count."""
+        traffic, frontend, asked = self.traffic, Frontend(), False
+        traffic.connections += 1
+
+        def sent(data: bytes) -> None:
+            nonlocal asked
+            asked = bool(data)  # nobody waits for what comes after the end
+            # A pooler's connection carries statements of many moments: this one is of now.
+            self.traffic.statements += frontend.statements(data)
+
+        def received(_: bytes) -> None:
+            nonlocal asked
+            traffic.round_trips += asked
+            asked = False
+
+        await asyncio.sleep(self._delay)  # TCP's own round trip, which is made without us
+        server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
+        await asyncio.gather(pump(client, to_server, sent, self._delay), pump(server, to_client, received))
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+class FaultyProxy(Proxy):
+    """Passes connections on until `trouble` names what to do instead."""
+
+    trouble = ""
+    sleep_seconds = 0.0
+    sqlstate = ""
+
+    async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        """Pass one connection on, or spoil it."""
+        trouble, frontend = self.trouble, Frontend()
+        if trouble == "silent":
+            await _until_closed(client)
+            return
+        if trouble == "silent in the TLS handshake":
+            await client.readexactly(8)
+            to_client.write(b"S")
+            await _until_closed(client)
+            return
+        if trouble == "reset, then silent":
+            self.trouble = "silent"
+            await client.readexactly(8)
+            _reset(to_client)
+            return
+        await asyncio.sleep(self.sleep_seconds)
+        server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
+        asked = asyncio.Event()
+
+        async def to_the_server() -> None:
+            while data := await client.read(65536):
+                if frontend.statements(data):
+                    asked.set()
+                    if trouble == "frozen before the query":
+                        await _until_closed(client)
+                        return
+                    if self.sqlstate:
+                        _refuse(to_client, self.sqlstate)
+                        continue
+                to_server.write(data)
+
+        async def to_the_client() -> None:
+            while data := await server.read(65536):
+                if asked.is_set() and trouble == "reset after the query was sent":
+                    _reset(to_client)
+                    return
+                if asked.is_set() and trouble in ("frozen mid-answer", "reset mid-answer"):
+                    to_client.write(data[:10])
+                    await to_client.drain()
+                    if trouble == "frozen mid-answer":
+                        await asyncio.Event().wait()
+                    _reset(to_client)
+                    return
+                to_client.write(data)
+                if trouble == "reset before the query" and data.endswith(b"Z\x00\x00\x00\x05I"):
+                    _reset(to_client)
+                    return
+
+        try:
+            tasks = [asyncio.ensure_future(to_the_server()), asyncio.ensure_future(to_the_client())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            to_server.close()
+
+
+async def _until_closed(client: asyncio.StreamReader) -> None:
+    while await client.read(65536):
+        pass
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    # Without lingering, closing sends RST.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def _refuse(writer: asyncio.StreamWriter, sqlstate: str) -> None:
+    fields = b"SERROR\x00VERROR\x00C" + sqlstate.encode() + b"\x00Mrefused by the test\x00\x00"
+    writer.write(b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z\x00\x00\x00\x05I")
+
+
+@contextmanager
+def unresponsive_port(address: str) -> Iterator[int]:
+    """A port whose queue of connections is full: it does not even answer to TCP (on Linux)."""
+    with socket.create_server((address, 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex((address, port))
+        try:
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()

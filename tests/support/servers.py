@@ -1,0 +1,35 @@
+"""Servers as processes of their own, and ports for them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from tests.support.clients import Api, through_http
+from tests.support.machine import ROOT
+
+
+def start_server(
+    port: int, environment: dict[str, str], *arguments: str, module: str = "dev.serve"
+) -> subprocess.Popen[bytes]:
+    """Start the local server, or another one of ours, and wait until it answers."""
+    command = [sys.executable, "-m", module, "--port", str(port), *arguments]
+    log = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, f"{module} ended"
+        try:
+            if Api(through_http(port))("GET", "/health").status == 200:
+                return server
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"{module} does not answer")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
