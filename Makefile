@@ -1,21 +1,24 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+serving := .venv/serving
 ready := .venv/ready
 # Where Node.js is missing or too old, the tests that need it say so.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
 # Neighbours stay together, as far as it goes, so that what they share is made once.
 pytest := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
-lock = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
 
-# Or each of the many processes that the tests start would compile everything again.
+# Let the tests' processes share compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
+# Trust the system's certificate authorities, as pip and npm do.
+export UV_SYSTEM_CERTS := 1
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(ready) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
+run: $(serving) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
 	@$(BIN)/python -m dev.serve --port $(PORT)
 
 test: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
@@ -33,25 +36,33 @@ check: $(ready) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-openapi: $(ready) ## Write docs/openapi.json anew
+openapi: $(serving) ## Write docs/openapi.json anew
 	@$(BIN)/python -m dev.openapi > docs/openapi.json
 
-migrate: $(ready) ## Migrate the database that NEON_DATABASE_URL names
+migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names
 	@$(BIN)/python -m migrations
 
-zip: $(ready) ## Build the Lambda zip
+zip: $(serving) ## Build the Lambda zip
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python deploy/build.py
 
 # Packages that are already pinned stay as they are, unless UPGRADE=--upgrade.
-lock: $(ready) ## Pin what pyproject.toml asks for, and all that it needs
-	@$(lock) --output-file requirements.txt
-	@$(lock) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+lock: $(serving) ## Pin what pyproject.toml asks for, and all that it needs
+	@$(lock) pyproject.toml --output-file requirements.txt
+	@$(lock) --group uv --output-file dev/requirements-uv.txt
+	@for group in run dev; do $(lock) pyproject.toml --group $$group --constraint requirements.txt \
+		--output-file dev/requirements-$$group.txt || exit 1; done
 
-$(ready): requirements.txt requirements-dev.txt dev/check_machine.py
+$(serving): dev/requirements-uv.txt dev/requirements-run.txt dev/check_machine.py
 	@$(PYTHON) dev/check_machine.py
+	@echo "Installing what the local server needs ..."
 	@$(PYTHON) -m venv --clear .venv
-	@echo "Installing into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r dev/requirements-uv.txt
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r dev/requirements-run.txt
+	@touch $@
+
+$(ready): $(serving) dev/requirements-dev.txt
+	@echo "Installing what the tests and tools need ..."
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r dev/requirements-dev.txt
 	@touch $@
 
 node_modules/ready: package.json package-lock.json .npmrc

@@ -227,7 +227,7 @@ Start = Callable[..., AbstractContextManager[Function]]
 def start(task: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Start:
     """Starts the function as Lambda does: /var/runtime's packages, the zip's, and those of nobody else."""
     folder = tmp_path_factory.mktemp("runtime")
-    lock = (ROOT / "requirements-dev.txt").read_text()
+    lock = (ROOT / "dev/requirements-dev.txt").read_text()
     entries = [re.findall(rf"^{name}==.*\n(?:    .*\n)+", lock, re.MULTILINE)[0] for name in IN_THE_RUNTIME]
     (folder / "requirements.txt").write_text("".join(entries))
     with pytest.MonkeyPatch.context() as patch:

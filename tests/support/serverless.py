@@ -40,7 +40,7 @@ class Project:
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\necho "$@" >>.venv/started\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
-        (self.folder / ".venv" / "ready").touch()
+        (self.folder / ".venv" / "serving").touch()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the framework's command, with nothing of this machine's in the environment but the way to programs."""
