@@ -3,9 +3,9 @@ PORT ?= 8000
 BIN := .venv/bin
 serving := .venv/serving
 ready := .venv/ready
-# Where Node.js is missing or too old, the tests that need it say so.
+# Only where Node.js is new enough. The tests report a missing one.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
-# Neighbours stay together, as far as it goes, so that what they share is made once.
+# worksteal keeps the tests of a file on one worker where possible, so that they share fixtures.
 pytest := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)

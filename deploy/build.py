@@ -191,7 +191,7 @@ def write(folder: Path, output: Path) -> tuple[int, int]:
     draft = output.with_name(output.name + ".draft")
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in _files(folder):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # of 1980, the first year that a zip knows
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # dated 1980, the first year of the zip format
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a file that everyone may read, on Unix
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
         unzipped = sum(entry.file_size for entry in archive.infolist())

@@ -28,7 +28,7 @@ class Deploy {
     }
     if (!["header", "authorizer"].includes(this.service.provider.environment.IDENTITY_SOURCE)) {
       this.refuse(
-        `The stage ${stage} has to be told who its callers are: --param identity-source=authorizer, or ` +
+        `The stage ${stage} needs an identity source: --param identity-source=authorizer, or ` +
           "--param identity-source=header, in which anyone who knows a user id is that user.",
       );
     }

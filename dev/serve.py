@@ -38,7 +38,7 @@ BANNER = """
 
 
 class LineFormatter(logging.Formatter):
-    """A log record as one line, what was passed as `extra` at its end as `name=value`."""
+    """Formats a log record as one line, with its `extra` as `name=value` at the end."""
 
     _usual = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -49,11 +49,11 @@ class LineFormatter(logging.Formatter):
 
 
 def application() -> "FastAPI":
-    """The application in the server's own process, which ends when the reloader does, however that ended."""
-    from todo_api.app import create_app  # here, for the reloader has no use for it, nor this process for migrations
+    """Build the application, in a process that ends when the reloader ends, even if that is killed."""
+    from todo_api.app import create_app  # imported here: the reloader process does not need it
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
-    # How many requests may wait for the database at once, each in a thread; by itself it is 40.
+    # The number of requests that may wait for the database at once, each in a thread. anyio's default is 40.
     anyio.to_thread.current_default_thread_limiter().total_tokens = 64
     return create_app()
 
@@ -126,7 +126,7 @@ def _serve(port: int) -> None:
         },
     )
     listener = config.bind_socket()
-    # Connections inherit it. Without, a client that keeps one open waits 40 ms for each answer (Nagle's algorithm).
+    # Connections inherit it. Without it, Nagle's algorithm delays each answer on a kept connection by 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with suppress(KeyboardInterrupt):
         ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()

@@ -34,7 +34,7 @@ def main() -> None:
     except (SettingsError, DatabaseUnavailable) as unusable:
         sys.exit(str(unusable))
     except DBAPIError as refused:
-        sys.exit(f"The database refused, and is as it was before: {refused.orig}")
+        sys.exit(f"The migration failed, and the database is unchanged: {refused.orig}")
     print("The database is migrated.")
 
 

@@ -1,4 +1,4 @@
-"""Row-level security: a second wall between users, for the role that requests act as.
+"""Row-level security: a second protection between users, for the role that requests use.
 
 `todo_app` cannot log in: a request's login role switches to it for the time of one statement, so there is no second
 password. It has exactly the rights that the repository's statements and `/ready` need.
@@ -37,7 +37,7 @@ END $$
 
 
 def upgrade() -> None:
-    """Make the role, grant it, and put up the wall."""
+    """Create the role, grant it, and enable row-level security."""
     op.execute(CREATE_ROLE)
     version = op.get_bind().dialect.server_version_info or (0,)
     since_16 = version >= (16,)
@@ -58,7 +58,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the wall down. The role stays: it belongs to the cluster, and another database may use it."""
+    """Disable row-level security. The role stays, because another database of the cluster may use it."""
     for table in ("todos", "users"):
         op.execute(f"DROP POLICY own_rows ON {table}")
         op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")

@@ -85,7 +85,7 @@ def test_a_failing_migration_leaves_everything_as_it_was(
     assert (outcome.returncode, aws.writes) == (1, [])
     told = outcome.stdout + outcome.stderr
     assert "The database was not migrated, and nothing is deployed" in told
-    assert 'The database refused, and is as it was before: relation "todos" already exists' in told
+    assert 'The migration failed, and the database is unchanged: relation "todos" already exists' in told
     assert "Traceback" not in told
     assert uri not in told
     assert run_sql(uri, "SELECT to_regclass('users') IS NULL") == [(True,)]
@@ -116,7 +116,7 @@ def test_migrating_can_be_left_out(project: Project, new_database: Callable[[], 
 
 
 NO_STAGE = 'There is no stage "production": it is dev, prod or branch-NAME'
-NO_IDENTITY = "The stage prod has to be told who its callers are: --param identity-source=authorizer, or "
+NO_IDENTITY = "The stage prod needs an identity source: --param identity-source=authorizer, or "
 NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL, cannot be read in eu-central-1"
 
 

@@ -56,7 +56,7 @@ def test_rows_survive_whatever_is_killed(folder: Path) -> None:
             os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
             assert _read(call) == titles
         if round_ == "kill the keeper":
-            os.kill(int((folder / "keeper.lock").read_text()), signal.SIGKILL)
+            os.kill(int((folder / "supervisor.lock").read_text()), signal.SIGKILL)
             assert _read(call) == titles
         if round_ == "kill the server":
             server.kill()
