@@ -1,4 +1,4 @@
-"""Safe retries of create: `Idempotency-Key`."""
+"""`Idempotency-Key`: retries of create do not create a second todo."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,20 +16,24 @@ def _create(user: User, key: str, **body: Any) -> Response:
     return user("POST", "/v1/todos", json={"title": "once"} | body, headers={"Idempotency-Key": key})
 
 
-def test_a_retry_with_the_same_key_answers_with_the_same_todo(alice: User) -> None:
-    """Proves that the second create makes nothing, says so, and differs from the first in that header only."""
+def _assert_key_is_reported(response: Response) -> Any:
+    problem = assert_problem(response, 422)
+    assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", "Idempotency-Key")]
+    return problem
+
+
+def test_retry_with_the_same_key_returns_the_same_todo(alice: User) -> None:
     first, second = _create(alice, "k-1"), _create(alice, "k-1")
     assert "idempotency-replayed" not in first.headers
     assert second.headers["idempotency-replayed"] == "true"
     assert second.status == first.status == 201
     assert second.json() == first.json()
-    for name in ("location", "etag"):
-        assert second.headers[name] == first.headers[name]
+    assert second.headers["location"] == first.headers["location"]
+    assert second.headers["etag"] == first.headers["etag"]
     assert alice.list() == [first.json(), alice.todos[1], alice.todos[0]]
 
 
-def test_a_replay_answers_with_the_todo_as_it_is_now(alice: User) -> None:
-    """Proves that a retry after a change neither undoes the change nor hides it."""
+def test_replay_returns_the_current_todo(alice: User) -> None:
     todo = _create(alice, "k-2").json()
     changed = alice("PATCH", f"/v1/todos/{todo['id']}", json={"title": "changed", "is_completed": True})
     replay = _create(alice, "k-2")
@@ -38,12 +42,11 @@ def test_a_replay_answers_with_the_todo_as_it_is_now(alice: User) -> None:
 
 
 @pytest.mark.parametrize("body", [{"title": "other"}, {"description": ""}, {"is_completed": True}])
-def test_the_same_key_with_another_body_is_refused(alice: User, body: dict[str, Any]) -> None:
-    """Proves 422, naming the header, also after the todo has come to look like the second body."""
+def test_same_key_with_another_body_is_rejected(alice: User, body: dict[str, Any]) -> None:
     todo = _create(alice, "k-3").json()
-    problem = assert_problem(_create(alice, "k-3", **body), 422)
+    problem = _assert_key_is_reported(_create(alice, "k-3", **body))
     assert problem["type"] == "urn:todo-api:problem:idempotency-key-reused"
-    assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", "Idempotency-Key")]
+    # The key is still taken after the todo has been changed to equal the second body.
     changed = alice("PATCH", f"/v1/todos/{todo['id']}", json=body).json()
     assert _create(alice, "k-3", **body).status == 422
     assert alice.list() == [changed, alice.todos[1], alice.todos[0]]
@@ -57,15 +60,13 @@ def test_the_same_key_with_another_body_is_refused(alice: User, body: dict[str, 
         b'{"title": "  once\\n"}',
     ],
 )
-def test_bodies_that_ask_for_the_same_are_the_same(alice: User, same: bytes) -> None:
-    """Proves that order, white space, escapes and spelt-out defaults make no other request."""
+def test_equivalent_bodies_are_the_same_request(alice: User, same: bytes) -> None:
     first = _create(alice, "k-4")
     again = alice("POST", "/v1/todos", body=same, headers={"Idempotency-Key": "k-4"})
     assert (again.status, again.json()) == (201, first.json())
 
 
-def test_a_key_is_free_again_when_its_todo_is_deleted(alice: User) -> None:
-    """Proves that a key lives as long as its todo: later with any body."""
+def test_key_can_be_reused_after_its_todo_is_deleted(alice: User) -> None:
     todo = _create(alice, "k-5").json()
     alice("DELETE", f"/v1/todos/{todo['id']}")
     again = _create(alice, "k-5", title="another")
@@ -74,65 +75,56 @@ def test_a_key_is_free_again_when_its_todo_is_deleted(alice: User) -> None:
     assert again.json()["id"] != todo["id"]
 
 
-def test_keys_of_two_users_never_meet(alice: User, bob: User) -> None:
-    """Proves that the same key of two users makes a todo for each, and tells neither of the other."""
-    mine, theirs = _create(alice, "shared"), _create(bob, "shared", title="bob's")
-    assert (mine.status, theirs.status) == (201, 201)
-    assert "idempotency-replayed" not in theirs.headers
-    assert (mine.json()["user_id"], theirs.json()["user_id"]) == (alice.id, bob.id)
-    assert _create(bob, "shared", title="bob's").json() == theirs.json()
-    assert _create(alice, "shared").json() == mine.json()
+def test_each_user_has_separate_keys(alice: User, bob: User) -> None:
+    of_alice, of_bob = _create(alice, "shared"), _create(bob, "shared", title="bob's")
+    assert (of_alice.status, of_bob.status) == (201, 201)
+    assert "idempotency-replayed" not in of_bob.headers
+    assert (of_alice.json()["user_id"], of_bob.json()["user_id"]) == (alice.id, bob.id)
+    assert _create(bob, "shared", title="bob's").json() == of_bob.json()
+    assert _create(alice, "shared").json() == of_alice.json()
 
 
-def test_without_a_key_each_create_is_a_new_todo(alice: User) -> None:
-    """Proves that equal bodies alone are no retry."""
-    todos = [alice.create("twice") for _ in range(2)]
-    assert alice.list() == [todos[1], todos[0], alice.todos[1], alice.todos[0]]
+def test_equal_bodies_without_a_key_create_separate_todos(alice: User) -> None:
+    first, second = alice.create("twice"), alice.create("twice")
+    assert alice.list() == [second, first, alice.todos[1], alice.todos[0]]
 
 
 @pytest.mark.parametrize("key", ["x", "~" * 255, '"quoted"', "a,b", "8e03978e-40d5-43e8-bc93-6894a57f9324", "'--%s"])
-def test_any_visible_ascii_is_a_key(alice: User, key: str) -> None:
-    """Proves what clients use, compared exactly."""
+def test_any_visible_ascii_is_a_valid_key(alice: User, key: str) -> None:
     first = _create(alice, key)
     assert _create(alice, key).json() == first.json()
     assert _create(alice, key[:-1] + "X").json()["id"] != first.json()["id"]
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "a b", "ü", "a\tb"])
-def test_what_cannot_be_a_key_is_refused(alice: User, key: str) -> None:
-    """Proves 422 and no todo: a retry that silently is none would be worse."""
-    problem = assert_problem(_create(alice, key), 422)
-    assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", "Idempotency-Key")]
+def test_invalid_key_is_rejected(alice: User, key: str) -> None:
+    _assert_key_is_reported(_create(alice, key))
     assert alice.list() == [alice.todos[1], alice.todos[0]]
 
 
-def test_a_refused_create_leaves_its_key_free(alice: User) -> None:
-    """Proves that a key is taken by a todo, and not by a request that made none."""
+def test_rejected_create_does_not_use_up_its_key(alice: User) -> None:
     assert _create(alice, "k-6", title="").status == 422
     assert "idempotency-replayed" not in _create(alice, "k-6").headers
 
 
-def test_fifty_creates_at_once_with_one_key_make_one_todo(local_api: Api, sql: Any) -> None:
-    """Proves one row and 50 equal answers, one of them the first, for a user whom nobody has seen before."""
-    user = User("fifty|one-key", local_api, [])
+def test_50_concurrent_creates_with_one_key_create_one_todo(local_api: Api, sql: Any) -> None:
+    user = User("fifty|one-key", local_api, [])  # not stored in the database yet
     with ThreadPoolExecutor(50) as executor:
-        answers = list(executor.map(lambda _: _create(user, "k-7"), range(50)))
-    assert [answer.status for answer in answers] == [201] * 50
-    assert len({answer.body for answer in answers}) == 1
-    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
+        responses = list(executor.map(lambda _: _create(user, "k-7"), range(50)))
+    assert [response.status for response in responses] == [201] * 50
+    assert len({response.body for response in responses}) == 1
+    assert sum("idempotency-replayed" not in response.headers for response in responses) == 1
     assert sql("SELECT count(*) FROM todos WHERE user_id = %s", user.id) == [(1,)]
 
 
-def test_other_operations_know_no_keys(carol: User) -> None:
-    """Proves that a toggle with a key flips each time: only create can be sent again with it."""
-    path = f"/v1/todos/{carol.todos[0]['id']}/toggle"
-    flips = [carol("POST", path, headers={"Idempotency-Key": "k-8"}).json()["is_completed"] for _ in range(2)]
-    assert flips == [True, False]
+def test_other_operations_ignore_the_key(carol: User) -> None:
+    path = f"{carol.first_path}/toggle"
+    toggled = [carol("POST", path, headers={"Idempotency-Key": "k-8"}).json()["is_completed"] for _ in range(2)]
+    assert toggled == [True, False]
 
 
-def test_the_key_stays_when_its_todo_changes(local_api: Api) -> None:
-    """Proves that neither replacing nor toggling frees a key."""
-    user = new_user("keeper", local_api)
+def test_key_stays_valid_when_its_todo_changes(local_api: Api) -> None:
+    user = new_user("dave", local_api)
     todo = _create(user, "k-9").json()
     user("PUT", f"/v1/todos/{todo['id']}", json={"title": "replaced"})
     user("POST", f"/v1/todos/{todo['id']}/toggle")

@@ -1,4 +1,4 @@
-"""No input whatsoever yields a 5xx: always a clear refusal, in the one shape of errors, echoing nothing."""
+"""Validation: any invalid input is rejected with 4xx, never 5xx, in the common error format, without echoing it."""
 
 import json
 import string
@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.assertions import assert_problem
+from tests.support.assertions import CANARY, assert_problem
 from tests.support.clients import Api
 from tests.support.users import User
 from todo_api.models.page import Cursor
 
 pytestmark = pytest.mark.pooled
 
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "FOO"}
 ONE = "/v1/todos/{id}"
 ALL = "/v1/todos"
 
@@ -65,7 +66,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "user_id": (b'{"title": "x", "user_id": "s3cr3t-canary"}', 422),
     "id": (b'{"title": "x", "id": "00000000-0000-4000-8000-000000000000"}', 422),
     "created_at": (b'{"title": "x", "created_at": "2020-01-01T00:00:00Z"}', 422),
-    "a misspelt field": (b'{"title": "x", "is_done": true}', 422),
+    "a misspelled field": (b'{"title": "x", "is_done": true}', 422),
     "a field with a long name": (b'{"title": "x", "' + b"s3cr3t-canary" * 50 + b'": true}', 422),
     "a field with an empty name": (b'{"title": "x", "": true}', 422),
     "__class__": (b'{"title": "x", "__class__": "s3cr3t-canary"}', 422),
@@ -74,10 +75,9 @@ BODIES: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize(("method", "path"), [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)])
 @pytest.mark.parametrize(("body", "status"), BODIES.values(), ids=BODIES)
-def test_a_bad_body_is_refused_and_changes_nothing(
+def test_invalid_body_is_rejected_and_changes_nothing(
     alice: User, method: str, path: str, body: bytes, status: int
 ) -> None:
-    """Proves the status of each kind of bad body, for each operation that takes one."""
     assert_problem(alice(method, path.format(id=alice.todos[0]["id"]), body=body), status)
     assert alice.list() == [alice.todos[1], alice.todos[0]]
 
@@ -99,8 +99,7 @@ def test_a_bad_body_is_refused_and_changes_nothing(
         ),
     ],
 )
-def test_every_invalid_field_is_named_at_once(alice: User, body: bytes, errors: list[tuple[str, str]]) -> None:
-    """Proves that one answer tells all that is wrong, with names of unknown fields only where they are plain."""
+def test_all_invalid_fields_are_reported_at_once(alice: User, body: bytes, errors: list[tuple[str, str]]) -> None:
     problem = assert_problem(alice("POST", ALL, body=body), 422)
     assert problem["errors"] == [{"in": "body", "field": field, "detail": detail} for field, detail in errors]
 
@@ -108,47 +107,42 @@ def test_every_invalid_field_is_named_at_once(alice: User, body: bytes, errors: 
 @pytest.mark.parametrize(
     "media_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json"]
 )
-def test_a_body_of_another_type_is_refused(alice: User, media_type: str) -> None:
-    """Proves 415, also for a body without a type, and for a merge patch where none is taken."""
+def test_missing_or_unsupported_media_type_is_rejected(alice: User, media_type: str) -> None:
     for method, path in [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]:
         path = path.format(id=alice.todos[0]["id"])
-        assert_problem(alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type}), 415)
-        answer = alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type})
+        response = alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type})
+        assert_problem(response, 415)
         accepted = "application/json, application/merge-patch+json" if method == "PATCH" else None
-        assert answer.headers.get("accept-patch") == accepted  # RFC 5789, section 2.2
-    merge_patch = {"Content-Type": "application/merge-patch+json"}
+        assert response.headers.get("accept-patch") == accepted  # RFC 5789, section 2.2
+    merge_patch = {"Content-Type": "application/merge-patch+json"}  # only PATCH accepts it
     assert_problem(alice("POST", ALL, json={"title": "x"}, headers=merge_patch), 415)
 
 
 @pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"])
-def test_parameters_and_case_of_a_media_type_do_not_matter(alice: User, media_type: str) -> None:
-    """Proves that the usual spellings of JSON's media type are taken."""
+def test_parameters_and_case_of_the_media_type_are_ignored(alice: User, media_type: str) -> None:
     assert alice("POST", ALL, json={"title": "x"}, headers={"Content-Type": media_type}).status == 201
 
 
-IDS = ["1", "null", "%00", "..", "a%2Fb", "%F0%9F%A6%86", "0" * 36, "x" * 2_000, "{id}0", "{id}%00", "-{id}"]
+INVALID_IDS = ["1", "null", "%00", "..", "a%2Fb", "%F0%9F%A6%86", "0" * 36, "x" * 2_000, "{id}0", "{id}%00", "-{id}"]
 
 
-@pytest.mark.parametrize("bad_id", IDS)
-def test_a_bad_id_is_refused(alice: User, bad_id: str) -> None:
-    """Proves that what is no UUID is no id; a slash makes it another path."""
+@pytest.mark.parametrize("bad_id", INVALID_IDS)
+def test_invalid_todo_id_is_rejected(alice: User, bad_id: str) -> None:
     bad_id = bad_id.format(id=alice.todos[0]["id"])
-    status = 404 if bad_id == "a%2Fb" else 422
+    status = 404 if bad_id == "a%2Fb" else 422  # %2F is decoded to a slash, which makes another path
     for method, suffix in [("GET", ""), ("DELETE", ""), ("POST", "/toggle")]:
         problem = assert_problem(alice(method, f"/v1/todos/{bad_id}{suffix}"), status)
         if status == 422:
             assert problem["errors"] == [{"in": "path", "field": "id", "detail": "Must be a UUID"}]
 
 
-def test_what_python_reads_as_json_is_taken(alice: User) -> None:
-    """Proves that encodings and keys given twice are the JSON parser's to judge: the last value of a key counts."""
+def test_bom_utf_16_and_duplicate_keys_are_accepted(alice: User) -> None:
     for body in ('\ufeff{"title": "x"}'.encode(), '{"title": "x"}'.encode("utf-16"), b'{"title": "y", "title": "x"}'):
-        answer = alice("POST", ALL, body=body)
-        assert (answer.status, answer.json()["title"]) == (201, "x")
+        response = alice("POST", ALL, body=body)
+        assert (response.status, response.json()["title"]) == (201, "x")
 
 
-def test_of_a_repeated_parameter_the_last_counts_and_single_todos_take_none(alice: User) -> None:
-    """Proves what becomes of parameters that nobody needs."""
+def test_last_repeated_parameter_counts_and_retrieve_ignores_parameters(alice: User) -> None:
     assert alice.list("limit=2&limit=1") == [alice.todos[1]]
     assert alice.list("is_completed=true&is_completed=0") == [alice.todos[0]]
     assert alice("GET", f"/v1/todos/{alice.todos[0]['id']}?verbose=1").json() == alice.todos[0]
@@ -159,7 +153,7 @@ QUERIES = [
     *(f"is_completed={value}" for value in ["", "2", "null", "true%00"]),
     *(f"cursor={value}" for value in ["", "x", "A" * 35, "!" * 35, "A" * 10_000, "%00", "AQAABkTx-_Y", "ü"]),
     "complete=true",
-    "s3cr3t-canary=1",
+    f"{CANARY}=1",
     "=1",
     "&&%%%",
     "user_id=bob",
@@ -168,41 +162,35 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:30])
-def test_a_bad_parameter_is_refused(alice: User, query: str) -> None:
-    """Proves 422 for each parameter of the list out of its range, misspelt or unknown."""
-    if query == "s3cr3t-canary=1":
-        answer = alice("GET", f"{ALL}?{query}")
-        assert answer.json()["errors"] == [
-            {"in": "query", "field": "s3cr3t-canary", "detail": "Unknown field or parameter"}
-        ], "a plain name is what the caller needs to find the mistake"
-        return
-    problem = assert_problem(alice("GET", f"{ALL}?{query}"), 422)
-    assert {error["in"] for error in problem["errors"]} == {"query"}
+def test_invalid_query_parameter_is_rejected(alice: User, query: str) -> None:
+    response = alice("GET", f"{ALL}?{query}")
+    if query == f"{CANARY}=1":  # a simple name is echoed, so that the caller finds the mistake
+        assert response.json()["errors"] == [{"in": "query", "field": CANARY, "detail": "Unknown field or parameter"}]
+    else:
+        assert {error["in"] for error in assert_problem(response, 422)["errors"]} == {"query"}
 
 
-def test_a_cursor_belongs_to_its_filter_and_stays_as_it_was_made(alice: User) -> None:
-    """Proves that a cursor is refused under another filter, or with a character changed."""
+def test_cursor_with_another_filter_or_changed_text_is_rejected(alice: User) -> None:
     alice.create("a third")
     cursor = alice("GET", f"{ALL}?limit=1").json()["next_cursor"]
     filtered = alice("GET", f"{ALL}?limit=1&is_completed=false").json()["next_cursor"]
     assert_problem(alice("GET", f"{ALL}?cursor={cursor}&is_completed=false"), 422)
     assert_problem(alice("GET", f"{ALL}?cursor={filtered}"), 422)
     assert_problem(alice("GET", f"{ALL}?cursor={filtered}&is_completed=true"), 422)
-    for altered in (cursor + "A", cursor + "=", cursor[:-1], "B" + cursor[1:], cursor[:-1] + "_"):
-        assert_problem(alice("GET", f"{ALL}?cursor={altered}"), 422)
+    for changed in (cursor + "A", cursor + "=", cursor[:-1], "B" + cursor[1:], cursor[:-1] + "_"):
+        assert_problem(alice("GET", f"{ALL}?cursor={changed}"), 422)
     assert alice("GET", f"{ALL}?cursor={filtered}&is_completed=false").status == 200
 
 
 def _texts() -> st.SearchStrategy[str]:
-    """What looks like a cursor inside: three words in base64url."""
+    """Generate texts that resemble cursors: three words in base64url."""
     times = st.datetimes().map(str) | st.sampled_from(["0001-01-01T00:00:00+14:00", "2026-11-20T09:30:00.123456Z"])
     words = st.tuples(times, st.uuids().map(str) | st.text(max_size=3), st.sampled_from(["None", "True", "0", ""]))
     return words.map(lambda each: urlsafe_b64encode(" ".join(each).encode()).decode().rstrip("="))
 
 
 @given(st.binary(max_size=40) | st.text(string.ascii_letters + string.digits + "-_", max_size=100) | _texts())
-def test_any_text_is_a_cursor_or_is_not(text: bytes | str) -> None:
-    """Proves that reading a cursor ends with a cursor of the very same text, or with a ValueError."""
+def test_parsing_a_cursor_round_trips_or_raises_value_error(text: bytes | str) -> None:
     text = text if isinstance(text, str) else text.decode("latin-1")
     try:
         cursor = Cursor.parse(text)
@@ -211,29 +199,7 @@ def test_any_text_is_a_cursor_or_is_not(text: bytes | str) -> None:
     assert str(cursor) == text
 
 
-USERS = ["", " ", "a b", "x" * 256, "ünï", "a\tb", "\x7f", "🦆"]
-
-
-@pytest.mark.parametrize("user", USERS)
-def test_a_bad_user_id_is_refused(either_api: Api, user: str) -> None:
-    """Proves 401 and its challenge, for a missing user id and for what cannot be one."""
-    answer = either_api("GET", ALL, user=user)
-    assert_problem(answer, 401)
-    assert answer.headers["www-authenticate"] == "X-User-Id"
-
-
-@pytest.mark.parametrize(
-    "user", ["!", "~" * 255, "auth0|5f7c8ec7c33c6c004bbafe82", "a,b", "';--", '"%s"', "\\", "%(x)s"]
-)
-def test_any_visible_ascii_is_a_user_id(either_api: Api, user: str) -> None:
-    """Proves that what identity providers issue is taken, and kept apart from SQL."""
-    created = either_api("POST", ALL, user=user, json={"title": "mine"})
-    assert (created.status, created.json()["user_id"]) == (201, user)
-    assert either_api("GET", ALL, user=user).json()["items"][0] == created.json()
-
-
-def test_the_first_fault_in_the_contract_s_order_is_answered(either_api: Api) -> None:
-    """Proves which error is told where several hold: 404, 405, 413, 415, 400, 401, 422."""
+def test_first_error_in_the_documented_order_is_returned(either_api: Api) -> None:
     text, large = {"Content-Type": "text/plain"}, b"x" * 70_000
     bad = "/v1/todos/1?x=1"
     assert_problem(either_api("PATCH", "/v1/nothing?x=1", body=large, headers=text), 404)
@@ -255,28 +221,23 @@ def test_the_first_fault_in_the_contract_s_order_is_answered(either_api: Api) ->
         ("/ready", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_ones(alice: User, path: str, methods: str) -> None:
-    """Proves that `Allow` lists every method of the path, and each other method is 405."""
-    for method in {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "FOO"} - set(
-        methods.split(", ")
-    ):
-        answer = alice(method, path.format(id=alice.todos[0]["id"]))
+def test_unsupported_method_returns_405_and_lists_the_supported_ones(alice: User, path: str, methods: str) -> None:
+    for method in METHODS - set(methods.split(", ")):
+        response = alice(method, path.format(id=alice.todos[0]["id"]))
         if method != "HEAD":
-            assert_problem(answer, 405)
-        assert (answer.status, answer.headers["allow"]) == (405, methods)
+            assert_problem(response, 405)
+        assert (response.status, response.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v1/", "/v1/todos/", "/v10/todos", "//v1/todos", "/V1/todos", "/health/"]
 )
-def test_an_unknown_path_is_not_found(alice: User, path: str) -> None:
-    """Proves that nothing is redirected or guessed."""
+def test_unknown_path_returns_404_without_a_redirect(alice: User, path: str) -> None:
     assert assert_problem(alice("GET", path), 404)["type"] == "urn:todo-api:problem:path-not-found"
 
 
-def test_operations_without_a_body_ignore_one(alice: User) -> None:
-    """Proves that a client library that always sends a type or an empty object is not refused."""
-    path = f"/v1/todos/{alice.todos[0]['id']}"
+def test_operations_without_a_body_ignore_a_sent_one(alice: User) -> None:
+    path = alice.first_path
     assert alice("POST", f"{path}/toggle", body=b"{}").status == 200
     assert alice("POST", f"{path}/toggle", body=b"not json", headers={"Content-Type": "text/plain"}).status == 200
     assert alice("DELETE", path, body=b"").status == 204
@@ -290,15 +251,13 @@ ANYTHING = st.recursive(
 FIELDS = st.fixed_dictionaries({}, optional={"title": ANYTHING, "description": ANYTHING, "is_completed": ANYTHING})
 
 
-def test_any_json_gets_an_answer_that_is_no_fault_of_ours(carol: User, *, soak: bool) -> None:
-    """Proves 2xx or 4xx for whatever JSON, in and around the fields that there are."""
-
+def test_any_json_returns_2xx_or_4xx(carol: User, *, soak: bool) -> None:
     @settings(max_examples=5_000 if soak else 200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(ANYTHING | FIELDS, st.sampled_from([("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]))
     def check(value: Any, operation: tuple[str, str]) -> None:
         method, path = operation
-        answer = carol(method, path.format(id=carol.todos[0]["id"]), body=json.dumps(value))
-        assert answer.status in (200, 201) or assert_problem(answer, answer.status)
-        assert answer.status < 500
+        response = carol(method, path.format(id=carol.todos[0]["id"]), body=json.dumps(value))
+        assert response.status in (200, 201) or assert_problem(response, response.status)
+        assert response.status < 500
 
     check()

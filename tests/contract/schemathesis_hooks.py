@@ -1,4 +1,4 @@
-"""What the OpenAPI document cannot say, said to Schemathesis, which loads this module by `schemathesis.toml`."""
+"""Schemathesis hooks for rules that the OpenAPI document cannot express, loaded by `schemathesis.toml`."""
 
 import os
 import re
@@ -9,24 +9,24 @@ from urllib.parse import unquote
 import schemathesis
 from schemathesis.specs.openapi import _auth_retry
 
-# The check `ignored_auth` sends a credential that it takes for invalid, and expects 401. In header mode every string of
-# visible ASCII is a user id, and nothing is verified: only what cannot be a user id is invalid.
+# The check `ignored_auth` sends an invalid credential and expects 401. In header mode every string of visible ASCII
+# characters is a valid user ID, so the invalid one contains spaces.
 _auth_retry.INVALID_CREDENTIAL = "not a user id"
 
 _keys = count()
 _cursors: dict[str, str] = {}
-"""The last cursor that a list has given, for each filter."""
+"""The last cursor in a response of the list operation, by filter."""
 
 
 @schemathesis.hook
 def filter_case(_: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
-    """Leave out what an HTTP API does not hand on: it cuts a path at a question mark, and another operation answers."""
-    return os.environ["WAY_IN"] == "local" or "?" not in unquote(str(case.path_parameters.get("id")))
+    """Skip paths with an encoded question mark: an HTTP API cuts the path there, so another operation matches."""
+    return os.environ["ENTRY_POINT"] == "local" or "?" not in unquote(str(case.path_parameters.get("id")))
 
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__: Any) -> None:
-    """Make what is meant to be valid valid: texts without control characters, no key twice, and real cursors."""
+    """Correct positive cases: no control characters, a new idempotency key each time, and only real cursors."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     for name in ("title", "description"):
@@ -44,7 +44,7 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__:
 
 @schemathesis.hook
 def after_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
-    """Remember a list's cursor."""
+    """Store the cursor for later cases."""
     if case.operation.label == "GET /v1/todos" and response.status_code == 200 and response.json()["next_cursor"]:
         _cursors[_filter(case)] = response.json()["next_cursor"]
 

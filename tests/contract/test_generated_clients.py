@@ -1,4 +1,4 @@
-"""Clients generated from docs/openapi.json, by tools that we do not write, live with the API."""
+"""Clients generated from docs/openapi.json by third-party tools work with the API."""
 
 import json
 import os
@@ -22,37 +22,30 @@ DOCUMENT = ROOT / "docs/openapi.json"
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """Run a command that must succeed; what it printed."""
-    outcome = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run a command that must succeed, and return its standard output."""
+    parts = [str(part) for part in command]
+    outcome = subprocess.run(parts, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return outcome.stdout
 
 
-def test_the_lock_file_names_no_registry() -> None:
-    """Proves that npm installs from the registry that a machine is set to: `npm install` may write addresses here."""
+def test_lock_file_contains_no_registry_urls() -> None:
+    """With URLs, which `npm install` may add, npm would ignore the registry that the machine is configured for."""
     assert '"resolved"' not in (ROOT / "package-lock.json").read_text()
 
 
 @pytest.mark.node
-def test_a_todo_lives_in_typescript(local_port: int, tmp_path: Path) -> None:
-    """Proves that `openapi-typescript` and `openapi-fetch` give a strictly typed client for all that a todo can do."""
+def test_strictly_typed_typescript_client_can_call_every_operation(local_port: int, tmp_path: Path) -> None:
     program = copytree(ROOT / "tests/contract/typescript", tmp_path / "program")
     (program / "node_modules").symlink_to(ROOT / "node_modules")
     (program / "package.json").write_text('{"type": "module"}')
     run(NODE_TOOLS / "openapi-typescript", DOCUMENT, "--output", program / "schema.ts", cwd=program)
     run(NODE_TOOLS / "tsc", "--project", ".", cwd=program)
-    assert run("node", "life.js", f"http://127.0.0.1:{local_port}", cwd=program) == "the todo has lived\n"
+    assert run("node", "operations.js", f"http://127.0.0.1:{local_port}", cwd=program) == "every operation works\n"
 
 
-def test_every_pattern_compiles_in_other_languages() -> None:
-    """Proves it for Python, RE2 (Go), and that no pattern stands beside a format, which other tools check twice."""
+def test_every_pattern_compiles_in_python_and_in_re2() -> None:
+    """RE2 is the regular expression syntax of Go."""
     patterns = _patterns(json.loads(DOCUMENT.read_text()))
     assert patterns
     for pattern in patterns:
@@ -63,7 +56,7 @@ def test_every_pattern_compiles_in_other_languages() -> None:
 
 @pytest.mark.node
 def test_every_pattern_compiles_in_javascript(tmp_path: Path) -> None:
-    """Proves it for the flag `u`, which is how JSON Schema reads patterns."""
+    """JSON Schema uses the flag `u`."""
     patterns = json.dumps(_patterns(json.loads(DOCUMENT.read_text())))
     script = "JSON.parse(process.argv[1]).forEach((pattern) => console.log(new RegExp(pattern, 'u').source))"
     assert run("node", "--eval", script, patterns, cwd=tmp_path).splitlines() == json.loads(patterns)
@@ -74,14 +67,14 @@ def _patterns(node: Any) -> list[str]:
         return [pattern for child in node for pattern in _patterns(child)]
     if not isinstance(node, dict):
         return []
-    assert not {"pattern", "format"} <= set(node), node
+    assert not {"pattern", "format"} <= set(node), node  # some tools check both
     own = [node["pattern"]] if isinstance(node.get("pattern"), str) else []
     return own + [pattern for child in node.values() for pattern in _patterns(child)]
 
 
 @pytest.mark.node
-def test_zod_schemas_take_every_title_that_was_stored(local_api: Api, tmp_path: Path) -> None:
-    """Proves that what `@hey-api/openapi-ts` and `orval` generate compiles, and takes 255 emoji, 510 of its units."""
+def test_generated_zod_schemas_accept_the_longest_title(local_api: Api, tmp_path: Path) -> None:
+    """The title has 255 code points and 510 UTF-16 code units, which zod counts."""
     created = local_api("POST", "/v1/todos", user="zod", json={"title": "😀" * 255})
     assert created.status == 201
     copy(ROOT / "tests/contract/typescript/zod.ts", tmp_path)
@@ -91,7 +84,7 @@ def test_zod_schemas_take_every_title_that_was_stored(local_api: Api, tmp_path: 
     run(NODE_TOOLS / "orval", "--input", DOCUMENT, "--output", "./orval.ts", "--client", "zod", cwd=tmp_path)
     options = ["--strict", "--esModuleInterop", "--target", "es2022", "--module", "commonjs", "--types", "node"]
     run(NODE_TOOLS / "tsc", *options, "--moduleResolution", "node10", "zod.ts", cwd=tmp_path)
-    assert run("node", "zod.js", created.body.decode(), cwd=tmp_path) == "both schemas take the todo\n"
+    assert run("node", "zod.js", created.body.decode(), cwd=tmp_path) == "both schemas accept the todo\n"
 
 
 @pytest.mark.parametrize(
@@ -101,10 +94,9 @@ def test_zod_schemas_take_every_title_that_was_stored(local_api: Api, tmp_path: 
         pytest.param("php", ("php", "-l"), marks=pytest.mark.php),
     ],
 )
-def test_other_languages_accept_the_client_that_is_generated(
+def test_every_file_of_a_generated_client_has_valid_syntax(
     tmp_path: Path, language: str, checker: tuple[str, ...]
 ) -> None:
-    """Proves that each file which openapi-generator writes is accepted by the language's own syntax checker."""
     generator = Path(sys.executable).parent / "openapi-generator-cli"
     run(generator, "generate", "-i", DOCUMENT, "-g", language, "-o", tmp_path, cwd=tmp_path)
     files = [*tmp_path.rglob(f"*.{language.replace('ruby', 'rb')}")]
@@ -115,9 +107,9 @@ def test_other_languages_accept_the_client_that_is_generated(
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The generated Python package."""
+    """The generated Python package. An operation that the generator skips is a warning, so it fails."""
     generator = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it formats its output with Ruff
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the generator calls Ruff
     run(*generator, "--path", DOCUMENT, "--output-path", tmp_path / "todo_client", cwd=tmp_path, PATH=programs)
     monkeypatch.syspath_prepend(tmp_path)
     return import_module("todo_client")
@@ -125,33 +117,32 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def user(package: ModuleType, local_port: int) -> Iterator[Any]:
-    """A client of a user: the header takes the place of the tool's bearer token."""
+    """A client that sends X-User-Id instead of a bearer token."""
     address = f"http://127.0.0.1:{local_port}"
-    with package.AuthenticatedClient(address, token="python", prefix="", auth_header_name="X-User-Id") as client:  # noqa: S106 it is none
+    with package.AuthenticatedClient(address, token="python", prefix="", auth_header_name="X-User-Id") as client:  # noqa: S106 not a password
         yield client
 
 
 @pytest.fixture
 def nobody(package: ModuleType, local_port: int) -> Iterator[Any]:
-    """A client without a user."""
+    """A client that sends no user."""
     with package.Client(f"http://127.0.0.1:{local_port}") as client:
         yield client
 
 
 def call(client: Any, operation: str, *path: Any, status: int, **parts: Any) -> tuple[Any, Any]:
-    """Call an operation of the generated package; the parsed body and the headers of its answer."""
-    answer = import_module(f"todo_client.api.{operation}").sync_detailed(*path, client=client, **parts)
-    assert answer.status_code == status, answer
+    """Call an operation of the generated package, and return the parsed body and the headers of the response."""
+    response = import_module(f"todo_client.api.{operation}").sync_detailed(*path, client=client, **parts)
+    assert response.status_code == status, response
     if status >= 400:
-        assert (answer.parsed.status, answer.parsed.request_id) == (status, answer.headers["X-Request-Id"])
-    return answer.parsed, answer.headers
+        assert (response.parsed.status, response.parsed.request_id) == (status, response.headers["X-Request-Id"])
+    return response.parsed, response.headers
 
 
-def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
-    """Proves that `openapi-python-client` skips nothing, and gives a client for all that a todo can do."""
+def test_python_client_can_call_every_operation(user: Any, nobody: Any) -> None:
     models = import_module("todo_client.models")
 
-    # Create, once for each key.
+    # Create, also with an Idempotency-Key.
     milk = models.TodoCreate(title="  Buy milk ", description="Two of them")
     todo, created = call(user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1")
     assert isinstance(todo, models.TodoPublic)
@@ -165,7 +156,7 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
     reused, _ = call(user, "todos.create_todo", status=422, body=other, idempotency_key="python-1")
     assert reused.type_ == "urn:todo-api:problem:idempotency-key-reused"
 
-    # List, page by page.
+    # List with a limit, a cursor and a filter.
     call(user, "todos.create_todo", status=201, body=models.TodoCreate(title="Done", is_completed=True))
     first, _ = call(user, "todos.list_todos", status=200, limit=1)
     assert [item.title for item in first.items] == ["Done"]
@@ -173,7 +164,7 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
     assert (last.items, last.next_cursor) == ([todo], None)
     assert call(user, "todos.list_todos", status=200, is_completed=False)[0].items == [todo]
 
-    # Retrieve, and only when it has changed.
+    # Retrieve, also with If-None-Match.
     retrieved, headers = call(user, "todos.retrieve_todo", todo.id, status=200)
     tag = todo.etag
     assert headers["ETag"] == tag
@@ -181,7 +172,7 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
     unchanged, headers = call(user, "todos.retrieve_todo", todo.id, status=304, if_none_match=tag)
     assert (unchanged, headers["ETag"]) == (None, tag)
 
-    # Change it, in the version that is known.
+    # Update, replace and toggle, also with If-Match.
     cleared = models.TodoUpdate(description=None)
     updated, headers = call(user, "todos.update_todo", todo.id, status=200, body=cleared, if_match=tag)
     assert (updated.title, updated.description) == ("Buy milk", None)
@@ -196,9 +187,8 @@ def test_a_todo_lives_in_python(user: Any, nobody: Any) -> None:
 
     # Errors.
     blank, _ = call(user, "todos.update_todo", todo.id, status=422, body=models.TodoUpdate(title=" "))
-    assert [part.to_dict() for part in blank.errors] == [
-        {"in": "body", "field": "title", "detail": "Must not be blank"}
-    ]
+    (error,) = blank.errors
+    assert error.to_dict() == {"in": "body", "field": "title", "detail": "Must not be blank"}
     unidentified, headers = call(nobody, "todos.list_todos", status=401)
     assert (unidentified.title, headers["WWW-Authenticate"]) == ("Not identified", "X-User-Id")
 

@@ -1,4 +1,4 @@
-"""What many tests assert."""
+"""Assertions shared by many tests."""
 
 import json
 from typing import Any
@@ -6,27 +6,28 @@ from typing import Any
 import pytest
 
 CANARY = "s3cr3t-canary"
+"""User input that must not appear in error responses or in the log."""
 
 
-def assert_problem(answer: Any, status: int) -> Any:
-    """The answer is this problem, in the one shape of errors, and echoes nothing of the request."""
-    assert answer.status == status, answer
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+def assert_problem(response: Any, status: int) -> Any:
+    """Assert that the response is a problem with this status, in the common format; return its JSON."""
+    assert response.status == status, response
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     members = ["type", "title", "status", "detail", *(["errors"] if status == 422 else []), "request_id"]
     assert list(problem) == members
     assert problem["status"] == status
     assert problem["type"].startswith("urn:todo-api:problem:")
-    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["request_id"] == response.headers["x-request-id"]
     for error in problem.get("errors", []):
         assert list(error) == ["in", "field", "detail"]
         assert error["in"] in ("body", "query", "path", "header")
         assert error["detail"]
-    assert CANARY.encode() not in answer.body
+    assert CANARY.encode() not in response.body
     return problem
 
 
 def log_text(caplog: pytest.LogCaptureFixture) -> str:
-    """Everything that was logged, with all that a formatter could show."""
+    """Return all log records with all their attributes, as a formatter could print them."""
     shown = [json.dumps(vars(record), default=str) + record.getMessage() for record in caplog.records]
     return "\n".join([*shown, caplog.text])

@@ -1,4 +1,4 @@
-"""Events of API Gateway and of function URLs, as AWS documents them."""
+"""Events of API Gateway and of function URLs, in the format that AWS documents."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 REQUEST_ID = "JKJaXmPLvHcESHA="
+DOMAIN = "abcdefghij.execute-api.eu-central-1.amazonaws.com"
 
 
 def http_api_event(
@@ -16,14 +17,14 @@ def http_api_event(
     *,
     base64: bool = False,
     authorizer: Mapping[str, Any] | None = None,
-    domain: str = "abcdefghij.execute-api.eu-central-1.amazonaws.com",
+    domain: str = DOMAIN,
 ) -> dict[str, Any]:
-    """An event of an HTTP API, payload format 2.0.
+    """An HTTP API event, payload format 2.0.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     raw_path, _, query = path.partition("?")
-    raw_path = _as_http_apis_hand_it_on(raw_path)
+    raw_path = _http_api_path(raw_path)
     fields = {name.lower(): str(value) for name, value in headers.items()}
     cookies = fields.pop("cookie", "").split("; ")
     event: dict[str, Any] = {
@@ -59,21 +60,21 @@ def http_api_event(
             "time": "20/Nov/2026:09:30:00 +0000",
             "timeEpoch": 1795167000000,
         },
-        "isBase64Encoded": False,
+        **_event_body(body, base64=base64),
     }
     if any(cookies):
         event["cookies"] = cookies
     if query:
-        event["queryStringParameters"] = {name: ",".join(values) for name, values in _parameters(query).items()}
+        event["queryStringParameters"] = {
+            name: ",".join(values) for name, values in parse_qs(query, keep_blank_values=True).items()
+        }
     if authorizer is not None:
         event["requestContext"]["authorizer"] = authorizer
-    if body is not None:
-        event |= _event_body(body, base64=base64)
     return event
 
 
 def function_url_event(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, Any]:
-    """An event of a function URL: as an HTTP API's, but `rawPath` is as it was sent, and only the other one decoded.
+    """A function URL event: like an HTTP API event, but only `http.path` is decoded, and `rawPath` is not.
 
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
@@ -88,16 +89,16 @@ def function_url_event(method: str, path: str, headers: Mapping[str, str], body:
 def rest_api_event(
     method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, mapping: str = ""
 ) -> dict[str, Any]:
-    """An event of a REST API, payload format 1.0, on the stage `dev` or below the base path of a custom domain.
+    """A REST API event, payload format 1.0, on the stage `dev` or below the base path of a custom domain.
 
-    The path is as it was sent, less the stage; the base path stays in it.
+    The path is not decoded. It contains the base path (`mapping`) but not the stage.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
     raw_path, _, query = path.partition("?")
-    fields = {"Host": "abcdefghij.execute-api.eu-central-1.amazonaws.com", "X-Forwarded-Proto": "https", **headers}
-    parameters = _parameters(query)
-    event: dict[str, Any] = {
+    fields = {"Host": DOMAIN, "X-Forwarded-Proto": "https", **headers}
+    parameters = parse_qs(query, keep_blank_values=True)
+    return {
         "resource": "/{proxy+}",
         "path": f"{mapping}{raw_path}",
         "httpMethod": method,
@@ -111,7 +112,7 @@ def rest_api_event(
             "accountId": "123456789012",
             "apiId": "abcdefghij",
             "authorizer": {"principalId": "somebody", "integrationLatency": 5},
-            "domainName": "abcdefghij.execute-api.eu-central-1.amazonaws.com",
+            "domainName": DOMAIN,
             "httpMethod": method,
             "identity": {"sourceIp": "203.0.113.7", "userAgent": "curl/8.5.0"},
             "path": f"{mapping or '/dev'}{raw_path}",
@@ -121,14 +122,13 @@ def rest_api_event(
             "stage": "dev",
         },
         "body": None,
-        "isBase64Encoded": False,
+        **_event_body(body),
     }
-    if body is not None:
-        event |= _event_body(body)
-    return event
 
 
-def _event_body(body: bytes, *, base64: bool = False) -> dict[str, Any]:
+def _event_body(body: bytes | None, *, base64: bool = False) -> dict[str, Any]:
+    if body is None:
+        return {"isBase64Encoded": False}
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -138,15 +138,10 @@ def _event_body(body: bytes, *, base64: bool = False) -> dict[str, Any]:
     return {"body": text, "isBase64Encoded": False}
 
 
-def _parameters(query: str) -> dict[str, list[str]]:
-    """Decoded query parameters, each with all of its values."""
-    return parse_qs(query, keep_blank_values=True)
+def _http_api_path(path: str) -> str:
+    """Convert a path as an HTTP API does: decode it, cut it at the first question mark, and decode it again.
 
-
-def _as_http_apis_hand_it_on(path: str) -> str:
-    """A path as it arrives from an HTTP API: decoded, cut at what is a question mark then, and decoded again.
-
-    AWS documents none of it. These are what was seen in July 2026 by those who sent each kind of path to a real one:
+    AWS does not document this. Others sent such paths to a real HTTP API in July 2026 and recorded the events:
     https://github.com/hotsock/voker/blob/main/vokerhttp/testdata/ingress-paths.json
     """
     return unquote(unquote(path).partition("?")[0])

@@ -1,8 +1,8 @@
-"""A small HTTP API on loopback: each request becomes an event of API Gateway, and goes to the Lambda handler.
+"""A small HTTP API on loopback: it converts each request to an API Gateway event and calls the Lambda handler.
 
-It is a process of its own, `python -m tests.support.gateway --port PORT`. It answers one request at a time in the main
-thread, as an instance of the function does. A bearer token from `token_of` gives the event the claims of a JWT
-authorizer. Any other token gives it none: API Gateway itself would refuse it, and here the handler has to.
+Start it with `python -m tests.support.gateway --port PORT`. Like an instance of a Lambda function, it handles one
+request at a time. A bearer token from `token_of` adds the claims of a JWT authorizer to the event. API Gateway would
+reject any other token; this server adds no claims, so that the handler has to reject the request.
 """
 
 import re
@@ -18,19 +18,19 @@ _PREFIX = "token-of-"
 
 
 def token_of(user: str) -> str:
-    """A token that the authorizer takes."""
+    """A token that the authorizer accepts."""
     return _PREFIX + user
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """Passes requests on to the handler, whatever their method."""
+    """Forward requests with any method to the Lambda handler."""
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         if name.startswith("do_"):
-            return self._pass_on
+            return self._forward
         raise AttributeError(name)
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         fields: dict[str, str] = {}
         for name, value in self.headers.items():
             name = name.lower()
@@ -44,15 +44,15 @@ class Gateway(BaseHTTPRequestHandler):
         authorizer = None
         if scheme == "Bearer" and token.startswith(_PREFIX):
             authorizer = {"jwt": {"claims": {"sub": token.removeprefix(_PREFIX)}, "scopes": None}}
-        answer = invoke(http_api_event(self.command, self.path, fields, body, authorizer=authorizer))
-        self.send_response_only(answer.status)
-        for name, value in answer.headers.items():
+        response = invoke(http_api_event(self.command, self.path, fields, body, authorizer=authorizer))
+        self.send_response_only(response.status)
+        for name, value in response.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(response.body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the application logs each request itself."""
+        """Log nothing: the application logs each request."""
 
 
 if __name__ == "__main__":

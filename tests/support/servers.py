@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and ports for them."""
+"""Start servers in separate processes, and find free ports for them."""
 
 import os
 import socket
@@ -13,23 +13,23 @@ from tests.support.machine import ROOT
 def start_server(
     port: int, environment: dict[str, str], *arguments: str, module: str = "dev.serve"
 ) -> subprocess.Popen[bytes]:
-    """Start the local server, or another one of ours, and wait until it answers."""
+    """Start the local server, or another module of this project, and wait until it responds."""
     command = [sys.executable, "-m", module, "--port", str(port), *arguments]
-    log = subprocess.DEVNULL
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+    null = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=null, stderr=null)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        assert server.poll() is None, f"{module} ended"
+        assert server.poll() is None, f"{module} exited"
         try:
             if Api(through_http(port))("GET", "/health").status == 200:
                 return server
         except OSError:
             time.sleep(0.05)
-    raise TimeoutError(f"{module} does not answer")
+    raise TimeoutError(f"{module} does not respond")
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Users of the API, who own todos."""
+"""API users for the tests."""
 
 from dataclasses import dataclass
 from itertools import count
@@ -9,7 +9,7 @@ from tests.support.clients import Api, Response
 
 @dataclass
 class User:
-    """A user with rows of their own, and the way to call the API as them."""
+    """A user with todos, and the API to call as this user."""
 
     id: str
     api: Api
@@ -19,15 +19,20 @@ class User:
         """Call the API as this user."""
         return self.api(method, path, user=self.id, **request)
 
+    @property
+    def first_path(self) -> str:
+        """The path of the user's first todo."""
+        return f"/v1/todos/{self.todos[0]['id']}"
+
     def create(self, title: str, **fields: object) -> dict[str, Any]:
         """Create a todo."""
-        answer = self("POST", "/v1/todos", json={"title": title, **fields})
-        assert answer.status == 201, answer
-        todo: dict[str, Any] = answer.json()
+        response = self("POST", "/v1/todos", json={"title": title, **fields})
+        assert response.status == 201, response
+        todo: dict[str, Any] = response.json()
         return todo
 
     def list(self, parameters: str = "limit=100") -> list[dict[str, Any]]:
-        """The user's todos, of one page."""
+        """Return one page of the user's todos."""
         items: list[dict[str, Any]] = self("GET", f"/v1/todos?{parameters}").json()["items"]
         return items
 
@@ -35,9 +40,9 @@ class User:
 _numbers = count(1)
 
 
-def new_user(name: str, way: Api) -> User:
-    """A user whom nobody has seen before, owning two todos."""
-    user = User(f"{name}|{next(_numbers)}", way, [])
+def new_user(name: str, api: Api) -> User:
+    """Create a user with a new ID and two todos."""
+    user = User(f"{name}|{next(_numbers)}", api, [])
     user.todos = [
         user.create(f"{name}'s first", description="of two"),
         user.create(f"{name}'s second", is_completed=True),

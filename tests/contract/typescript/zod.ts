@@ -1,4 +1,4 @@
-/** The schemas that two generators make of docs/openapi.json take an answer of the API, which is this program's argument. */
+/** Validate a response of the API, the first argument, with the zod schemas of two generators. */
 
 import assert from "node:assert/strict";
 
@@ -9,4 +9,4 @@ const todo: unknown = JSON.parse(process.argv[2] ?? "");
 assert.deepEqual(zTodoPublic.parse(todo), todo);
 assert.deepEqual(retrieveTodoResponse.parse(todo), todo);
 
-console.log("both schemas take the todo");
+console.log("both schemas accept the todo");

@@ -1,0 +1,173 @@
+"""The OpenAPI document against real responses: examples, statuses and errors."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+
+from tests.support.apps import app_on
+from tests.support.clients import Api, Response
+from tests.support.openapi import (
+    OPERATIONS,
+    PARAMETERS,
+    documented_response,
+    example_of,
+    recreate_todo,
+    request_for,
+    without_generated_values,
+)
+from todo_api.database.engine import Database
+from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.repository import NotReady
+from todo_api.models.page import Cursor
+from todo_api.models.todo import TodoPublic
+
+
+@pytest.fixture
+def todo_id(lambda_api: Api) -> str:
+    """The ID of the only todo of the examples' user."""
+    return recreate_todo(lambda_api)
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_request_examples_succeed_with_each_content_type(lambda_api: Api, todo_id: str, operation_id: str) -> None:
+    operation = OPERATIONS[operation_id][2]
+    for media_type in operation.get("requestBody", {}).get("content", {"": None}):
+        request = request_for(operation_id, todo_id)
+        response = lambda_api(**request, headers={"Content-Type": media_type})
+        documented_response(operation_id, response)
+        assert 200 <= response.status < 300
+        todo_id = recreate_todo(lambda_api)
+
+
+def test_response_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Api) -> None:
+    """All fields are equal, except IDs and times."""
+    response = lambda_api(**request_for("createTodo", ""))
+    schema = documented_response("createTodo", response)["content"]["application/json"]["schema"]
+    example = example_of(schema)
+    assert without_generated_values(response.json()) == without_generated_values(example)
+    public = TodoPublic.model_validate(example)
+    assert public.model_dump(mode="json") == example
+    for name in ("If-Match", "If-None-Match"):
+        assert PARAMETERS[name]["schema"]["examples"] == [public.etag]
+    is_completed = PARAMETERS["is_completed"]["schema"]["examples"][0]
+    cursor = str(Cursor(public.created_at, public.id, is_completed))
+    assert PARAMETERS["cursor"]["schema"]["examples"] == [cursor]
+
+
+def test_parameter_examples_are_accepted_by_each_operation(lambda_api: Api, todo_id: str) -> None:
+    """All query parameters of an operation are sent together, and each header in a request of its own."""
+    sent = 0
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        parameters = operation.get("parameters", [])
+        examples = {(node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters}
+        query = {name: json.dumps(value).strip('"') for (part, name), value in examples.items() if part == "query"}
+        for headers in [{}, *({name: value} for (part, name), value in examples.items() if part == "header")]:
+            request = request_for(operation_id, todo_id)
+            response = lambda_api(**request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=headers)
+            documented_response(operation_id, response)
+            # The version in the example of If-Match is never the version of this todo.
+            assert response.status == 412 if "If-Match" in headers else response.status < 300
+            todo_id = recreate_todo(lambda_api)
+            sent += len(query) + len(headers)
+    assert sent == 3 + 1 + 5
+    assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id']['schema']['examples'][0]}", user="alice").status == 404
+
+
+# --- statuses and errors ----------------------------------------------------------------------------------------------
+
+CHANGES: dict[int, dict[str, Any]] = {
+    304: {"headers": {"If-None-Match": "*"}},
+    400: {"body": '{"title"'},
+    401: {"user": None},
+    404: {"path": str(uuid4())},
+    412: {"headers": {"If-Match": '"1"'}},
+    413: {"body": " " * 65_537},
+    415: {"headers": {"Content-Type": "text/plain"}},
+    422: {"path": "not-a-uuid"},
+}
+"""The change to an example request that causes each status. No request can cause 500 or 503."""
+
+WITHOUT_ID: dict[str, dict[str, Any]] = {
+    "createTodo": {"json": {"title": " "}},
+    "listTodos": {"path": "/v1/todos?verbose=1"},
+}
+"""What causes 422 in the operations whose path has no ID."""
+
+
+def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
+    examples = documented["content"]["application/problem+json"]["examples"]
+    return {name: without_generated_values(example["value"]) for name, example in examples.items()}
+
+
+def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
+    """Each error is also one of the operation's examples."""
+    pairs = 0
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        for status, change in CHANGES.items():
+            todo_id = recreate_todo(lambda_api)
+            request = request_for(operation_id, todo_id) | change
+            if "body" in change:
+                request.pop("json", None)
+            if "path" in change:
+                request["path"] = request_for(operation_id, str(change["path"]))["path"]
+            if status == 422:
+                request |= WITHOUT_ID.get(operation_id, {})
+            response = lambda_api(**request)
+            documented = documented_response(operation_id, response)
+            assert (response.status == status) == (str(status) in operation["responses"]), (operation_id, response)
+            if response.status >= 400:
+                examples = [example | {"errors": None} for example in _error_examples(documented).values()]
+                assert without_generated_values(response.json()) | {"errors": None} in examples
+            pairs += 1
+    assert pairs == len(OPERATIONS) * len(CHANGES)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name"),
+    [
+        (RuntimeError(), 500, "internal-error"),
+        (
+            DatabaseUnavailable(may_have_run=True, phase="execute", reason="for this test"),
+            503,
+            "database-unavailable-outcome-unknown",
+        ),
+        (NotReady("for this test"), 503, "not-ready"),
+    ],
+)
+def test_500_and_503_occur_exactly_where_they_are_listed(
+    lambda_api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, name: str
+) -> None:
+    def session(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Database, "session", session)
+    for operation_id, (_, _, operation) in OPERATIONS.items():
+        response = lambda_api(**request_for(operation_id, str(uuid4())))
+        documented = documented_response(operation_id, response)
+        assert (response.status == status) == (str(status) in operation["responses"])
+        if response.status == status and (name != "not-ready" or operation_id == "checkReadiness"):
+            assert without_generated_values(response.json()) == _error_examples(documented)[name]
+
+
+def test_error_examples_of_specific_operations_match_their_responses(lambda_api: Api, todo_id: str) -> None:
+    def call(method: str, path: str, **request: Any) -> Response:
+        return lambda_api(method, path, user="alice", **request)
+
+    todos, todo, key = "/v1/todos", f"/v1/todos/{todo_id}", {"Idempotency-Key": str(uuid4())}
+    call("POST", todos, json={"title": "one"}, headers=key)
+    with app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3) as without_database:
+        unavailable = without_database("GET", todos, user="alice")
+    for operation_id, name, response in [
+        ("replaceTodo", "invalid-request", call("PUT", todo, json={"title": " "})),
+        ("createTodo", "idempotency-key-reused", call("POST", todos, json={"title": "another"}, headers=key)),
+        ("updateTodo", "unsupported-media-type", call("PATCH", todo, body="x", headers={"Content-Type": "text/plain"})),
+        ("listTodos", "database-unavailable-not-executed", unavailable),
+    ]:
+        documented = documented_response(operation_id, response)
+        assert without_generated_values(response.json()) == _error_examples(documented)[name]

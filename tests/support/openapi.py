@@ -1,0 +1,75 @@
+"""The OpenAPI document: its operations, requests built from its examples, and a check of responses against it."""
+
+import json
+from typing import Any
+
+from tests.support.clients import Api, Response
+from tests.support.machine import ROOT
+from tests.support.pages import CHANGING
+
+PATH = ROOT / "docs/openapi.json"
+DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
+
+OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    operation["operationId"]: (method.upper(), path, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+"""Method, path and description of each operation, by `operationId`."""
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    parameter["name"]: parameter
+    for _, _, operation in OPERATIONS.values()
+    for parameter in operation.get("parameters", [])
+}
+
+COMMON_HEADERS = {
+    *("content-type", "content-length", "vary"),
+    *("x-request-id", "cache-control", "x-content-type-options"),
+}
+"""Header fields of HTTP, of CORS and of every response, which the document describes only in its text."""
+
+OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch"}
+"""Header fields that only some responses with a status have."""
+
+
+def documented_response(operation_id: str, response: Response) -> dict[str, Any]:
+    """Check status, content type and headers of a response, and return the part of the document that describes it."""
+    responses: dict[str, Any] = OPERATIONS[operation_id][2]["responses"]
+    assert str(response.status) in responses, (operation_id, response)
+    documented: dict[str, Any] = responses[str(response.status)]
+    names = {name.lower() for name in documented.get("headers", {})}
+    sent = set(response.headers) - COMMON_HEADERS
+    assert names - OPTIONAL_HEADERS <= sent <= names
+    assert list(documented.get("content", {})) == ([response.headers["content-type"]] if response.body else [])
+    return documented
+
+
+def example_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object made of the examples of a schema's fields. The schema may be a reference."""
+    if "$ref" in schema:
+        for step in schema["$ref"].split("/"):
+            schema = DOCUMENT if step == "#" else schema[step]
+    return {name: field["examples"][0] for name, field in schema["properties"].items()}
+
+
+def request_for(operation_id: str, todo_id: str) -> dict[str, Any]:
+    """The request to a todo that the examples of an operation make."""
+    method, path, operation = OPERATIONS[operation_id]
+    request: dict[str, Any] = {"method": method, "path": path.replace("{id}", todo_id), "user": "alice"}
+    if "requestBody" in operation:
+        request["json"] = example_of(operation["requestBody"]["content"]["application/json"]["schema"])
+    return request
+
+
+def recreate_todo(call: Api) -> str:
+    """Delete all todos of the examples' user, create the example, and return its ID."""
+    for item in call("GET", "/v1/todos?limit=100", user="alice").json()["items"]:
+        call("DELETE", f"/v1/todos/{item['id']}", user="alice")
+    created: str = call(**request_for("createTodo", "")).json()["id"]
+    return created
+
+
+def without_generated_values(value: Any) -> Any:
+    """A JSON object with a placeholder for each ID, time, entity tag and cursor."""
+    return json.loads(CHANGING.sub("*", json.dumps(value | {"request_id": "*"} if "request_id" in value else value)))
