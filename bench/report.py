@@ -33,7 +33,7 @@ def markdown(result: Result) -> str:
     ]
     for load in result["load"]:
         lines.append(
-            f"- {load['processes']} function instances, 10 server connections: {load['requests_per_second']:.0f} "
+            f"- Requests: {load['processes']} concurrent, 10 server connections: {load['requests_per_second']:.0f} "
             f"requests per second, {load['errors']} errors, p95 {load['p95']:.0f} ms."
         )
     return "\n".join(lines)

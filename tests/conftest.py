@@ -24,7 +24,7 @@ _numbers = count(1)
 _MISSING = pytest.StashKey[list[str]]()
 
 
-LEAST_TESTS = {"direct": 1386, "--pgbouncer": 613}
+LEAST_TESTS = {"direct": 1385, "--pgbouncer": 613}
 """How many tests each pass has at least. The second pass runs those that are marked `pooled` or `pgbouncer`."""
 
 
@@ -61,6 +61,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def chosen(item: pytest.Item) -> bool:
         if any(item.get_closest_marker(marker) and not tool for marker, (tool, _) in TOOLS.items()):
+            return False
+        if item.get_closest_marker("soak") and not config.getoption("--soak"):
             return False
         needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
         if not config.getoption("--pgbouncer"):

@@ -35,7 +35,7 @@ def gateway_port(environment: dict[str, str]) -> Iterator[int]:
     server.wait()
 
 
-@pytest.mark.parametrize("entry_point", ["lambda", "local"])
+@pytest.mark.parametrize("entry_point", ["lambda", pytest.param("local", marks=pytest.mark.soak)])
 def test_api_matches_its_document_and_another_users_todos_stay_unchanged(
     request: pytest.FixtureRequest, tmp_path: Path, entry_point: str, *, soak: bool
 ) -> None:

@@ -50,9 +50,9 @@ def _toggle(request: tuple[bool, str, str, int]) -> list[tuple[int, bool | None]
     return seen
 
 
-def test_concurrent_toggles_all_count(processes: Pool, carol: User, *, soak: bool, through_pgbouncer: bool) -> None:
-    """Proves that of 7 toggles at the same moment none is lost, in each of 200 rounds, 50 through PgBouncer."""
-    rounds = 2_000 if soak else 50 if through_pgbouncer else 200
+def test_concurrent_toggles_all_count(processes: Pool, carol: User, *, soak: bool) -> None:
+    """Proves that of 7 toggles at the same moment none is lost, in each of 50 rounds."""
+    rounds = 2_000 if soak else 50  # a read-modify-write toggle loses an update in two rounds of five
     path = f"/v1/todos/{carol.todos[0]['id']}"
     results = _at_once(processes, _toggle, [(number == 0, carol.id, path, rounds) for number in range(PROCESSES)])
     assert {status for result in results for status, _ in result} == {200}

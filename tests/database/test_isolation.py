@@ -285,7 +285,7 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100 if soak else 3 if through_pgbouncer else 8,
+            max_examples=100 if soak else 3 if through_pgbouncer else 5,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
