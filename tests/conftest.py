@@ -1,4 +1,4 @@
-"""The world of the tests: one PostgreSQL, one migrated database, two ways in, and two users who both own rows."""
+"""Fixtures: one PostgreSQL, one migrated database, two entry points, and two users who both own todos."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -175,7 +175,7 @@ def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
     }
 
 
-# --- ways in ----------------------------------------------------------------------------------------------------------
+# --- entry points -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -205,9 +205,9 @@ def local_api(local_port: int) -> Api:
 
 @pytest.fixture(params=["lambda", "local"])
 def either_api(request: pytest.FixtureRequest) -> Api:
-    """The API, through each way in turn."""
-    way: Api = request.getfixturevalue(f"{request.param}_api")
-    return way
+    """The API, through each entry point in turn."""
+    api: Api = request.getfixturevalue(f"{request.param}_api")
+    return api
 
 
 # --- the two users ----------------------------------------------------------------------------------------------------
@@ -215,13 +215,13 @@ def either_api(request: pytest.FixtureRequest) -> Api:
 
 @pytest.fixture
 def alice(either_api: Api) -> User:
-    """A user, through each way in."""
+    """A user, through each entry point."""
     return new_user("alice", either_api)
 
 
 @pytest.fixture
 def bob(either_api: Api) -> User:
-    """Another user, through each way in."""
+    """Another user, through each entry point."""
     return new_user("bob", either_api)
 
 

@@ -84,7 +84,7 @@ def ports(environment: dict[str, str]) -> Iterator[tuple[int, int, int]]:
 
 @pytest.mark.browser
 def test_a_front_end_on_another_origin_works_if_it_is_configured(ports: tuple[int, int, int]) -> None:
-    """Proves what scripts can do and read from a configured origin, and that from any other they can do nothing."""
+    """What scripts can do and read from a configured origin, and that from any other they can do nothing."""
     healthy, broken, port = ports
     allowed, denied = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
     query = urlencode({"api": f"http://127.0.0.1:{healthy}", "broken": f"http://127.0.0.1:{broken}", "denied": denied})

@@ -51,7 +51,7 @@ def _toggle(request: tuple[bool, str, str, int]) -> list[tuple[int, bool | None]
 
 
 def test_concurrent_toggles_all_count(processes: Pool, carol: User, *, soak: bool) -> None:
-    """Proves that of 7 toggles at the same moment none is lost, in each of 50 rounds."""
+    """Of 7 toggles at the same moment none is lost, in each of 50 rounds."""
     rounds = 2_000 if soak else 50  # a read-modify-write toggle loses an update in two rounds of five
     path = f"/v1/todos/{carol.todos[0]['id']}"
     results = _at_once(processes, _toggle, [(number == 0, carol.id, path, rounds) for number in range(PROCESSES)])
@@ -71,7 +71,7 @@ def _collide(request: tuple[str, str, dict[str, Any], str]) -> list[int]:
 
 
 def test_delete_update_and_toggle_may_meet(processes: Pool, carol: User) -> None:
-    """Proves that colliding writes end as if one came after the other: 200, 204 or 404, exactly one delete, no todo."""
+    """Colliding writes end as if one came after the other: 200, 204 or 404, exactly one delete, no todo."""
     paths = [f"/v1/todos/{carol.create(f'todo {number}')['id']}" for number in range(30)]
     patch, put = {"paths": paths, "json": {"description": "x"}}, {"paths": paths, "json": {"title": "x"}}
     requests = [
@@ -98,7 +98,7 @@ def _create(user: str) -> list[int]:
 
 
 def test_the_first_todos_of_a_user_may_come_at_once(processes: Pool, carol: User, sql: Any) -> None:
-    """Proves that recording a new user does not collide with itself."""
+    """Recording a new user does not collide with itself."""
     results = _at_once(processes, _create, [carol.id] * PROCESSES)
     assert {status for result in results for status in result} == {201}
     counted = "SELECT count(DISTINCT user_id), count(*) FROM todos WHERE user_id LIKE %s"

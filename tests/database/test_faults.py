@@ -67,7 +67,7 @@ ON_THE_WAY = {
 def test_trouble_on_the_way(
     world: FaultScenario, caplog: pytest.LogCaptureFixture, trouble: str, operation: str
 ) -> None:
-    """Proves the answer to a peer that freezes or breaks off, at each point of a request."""
+    """The answer to a peer that freezes or breaks off, at each point of a request."""
     outcome, phase, reason = ON_THE_WAY[trouble]
     with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
         world.proxy.trouble = trouble
@@ -79,7 +79,7 @@ def test_trouble_on_the_way(
 
 @pytest.mark.parametrize("trouble", [trouble for trouble, (outcome, *_) in ON_THE_WAY.items() if outcome == UNKNOWN])
 def test_a_create_of_unknown_outcome_can_be_sent_again_with_its_key(world: FaultScenario, trouble: str) -> None:
-    """Proves that after a cut connection the retry ends with one todo, whether or not the first create took effect."""
+    """After a cut connection the retry ends with one todo, whether or not the first create took effect."""
     before = world.rows()
     headers = {"Idempotency-Key": trouble.replace(" ", "-")}
     request: dict[str, Any] = {"user": world.user, "json": {"title": "once"}, "headers": headers}
@@ -109,7 +109,7 @@ def test_a_create_of_unknown_outcome_can_be_sent_again_with_its_key(world: Fault
 def test_the_server_refuses_a_statement(
     world: FaultScenario, caplog: pytest.LogCaptureFixture, sqlstate: str, fault: str, operation: str
 ) -> None:
-    """Proves that an error of the server's own is told as one, with its SQLSTATE in the log."""
+    """An error of the server's own is told as one, with its SQLSTATE in the log."""
     assert fault
     with app_on(world.uri(), database_timeout_seconds=BUDGET) as call:
         world.proxy.sqlstate = sqlstate
@@ -120,7 +120,7 @@ def test_the_server_refuses_a_statement(
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_host_cannot_be_reached(world: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str) -> None:
-    """Proves a name that does not resolve, a port where nobody listens, and an address that does not answer to TCP."""
+    """A name that does not resolve, a port where nobody listens, and an address that does not answer to TCP."""
     with unresponsive_port("127.0.0.2") as deaf:
         for parts, reason in (
             # No resolver takes a name with a space, so none is asked: how soon one answers is no claim of this test.
@@ -137,7 +137,7 @@ def test_the_host_cannot_be_reached(world: FaultScenario, caplog: pytest.LogCapt
 
 @pytest.mark.namespaces
 def test_a_name_server_that_never_answers_is_waited_for_as_long_as_the_deploy_says(tmp_path: Path) -> None:
-    """Proves that the deploy's RES_OPTIONS, two questions of 1 s each, end what the request's time cannot: a lookup."""
+    """The deploy's RES_OPTIONS, two questions of 1 s each, end what the request's time cannot: a lookup."""
     (options,) = re.findall(r'RES_OPTIONS: "(.*)"', (ROOT / "serverless.yml").read_text())
     command = [*IN_A_NETWORK_OF_ITS_OWN, sys.executable, "-m", "tests.support.unresponsive_resolver", str(tmp_path)]
     run = subprocess.run(
@@ -151,7 +151,7 @@ def test_a_name_server_that_never_answers_is_waited_for_as_long_as_the_deploy_sa
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_of_two_addresses_one_is_silent(world: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str) -> None:
-    """Proves that a silent address does not eat the time that another one would have answered in."""
+    """A silent address does not eat the time that another one would have answered in."""
     with unresponsive_port("127.0.0.2") as deaf:
         # Which one comes first is drawn by lot in each attempt, and a request has time for four.
         with app_on(world.uri(host=f"127.0.0.2:{deaf},127.0.0.1"), database_timeout_seconds=BUDGET) as call:
@@ -166,7 +166,7 @@ def test_of_two_addresses_one_is_silent(world: FaultScenario, caplog: pytest.Log
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_configuration_is_wrong(world: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str) -> None:
-    """Proves that a wrong password, database or user is told without using up the 8 s, as a matter of configuration."""
+    """A wrong password, database or user is told without using up the 8 s, as a matter of configuration."""
     for parts in ({"password": "wrong"}, {"dbname": "no_such_database"}, {"user": "no_such_user"}):
         with app_on(world.uri(**parts)) as call:
             line = check(world, call, operation, {NOT_EXECUTED}, caplog, at_most=4)
@@ -178,7 +178,7 @@ def test_the_configuration_is_wrong(world: FaultScenario, caplog: pytest.LogCapt
 def test_the_role_to_switch_to_is_missing(
     world: FaultScenario, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    """Proves that a login role that may not switch, or has nothing to switch to, is a matter of configuration too."""
+    """A login role that may not switch, or has nothing to switch to, is a matter of configuration too."""
     preamble = "todo_api.app.SESSION_SETUP_SQL"
     from todo_api.database.repository import SESSION_SETUP_SQL
 
@@ -232,7 +232,7 @@ def read_only(world: FaultScenario) -> Iterator[None]:
 def test_the_database_is_busy_or_takes_no_writes(
     world: FaultScenario, caplog: pytest.LogCaptureFixture, fault: Any, sqlstate: str, operation: str
 ) -> None:
-    """Proves that a lock, a slow statement and a read-only database end in the server's own refusal, in time."""
+    """A lock, a slow statement and a read-only database end in the server's own refusal, in time."""
     with app_on(world.uri(), database_timeout_seconds=2 * BUDGET) as call:  # the server has nine tenths of it
         readable = fault is read_only and operation == "list"
         with _rows_are_read_past(world, fault), fault(world):
@@ -261,7 +261,7 @@ def _rows_are_read_past(world: FaultScenario, fault: Any) -> Iterator[None]:
 def test_an_administrator_terminates_the_statement(
     world: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
-    """Proves that a farewell is not taken for a refusal: it may have come just after the statement took effect."""
+    """A farewell is not taken for a refusal: it may have come just after the statement took effect."""
 
     def terminate() -> None:
         with world.superuser() as cursor:
@@ -286,7 +286,7 @@ def test_an_administrator_terminates_the_statement(
 
 
 def test_postgresql_restarts(caplog: pytest.LogCaptureFixture) -> None:
-    """Proves that requests around a crash of PostgreSQL succeed or are told apart, and acknowledged rows are there."""
+    """Requests around a crash of PostgreSQL succeed or are told apart, and acknowledged rows are there."""
     with TemporaryDirectory(prefix="todo-api-restart-") as folder, Postgres(Path(folder)) as postgres:
         migrate(postgres.uri)
         world = FaultScenario(postgres.uri)
@@ -318,7 +318,7 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("seconds", [0.5, 3, 6])
 def test_a_sleeping_compute_wakes_up(world: FaultScenario, caplog: pytest.LogCaptureFixture, seconds: float) -> None:
-    """Proves that with the default time a request waits for a database that answers late."""
+    """With the default time a request waits for a database that answers late."""
     with app_on(world.uri()) as call:
         world.proxy.sleep_seconds = seconds
         check(world, call, "create", {FINE}, caplog, at_most=8)
@@ -326,7 +326,7 @@ def test_a_sleeping_compute_wakes_up(world: FaultScenario, caplog: pytest.LogCap
 
 
 def test_a_pooler_that_is_back_in_time_is_found(world: FaultScenario, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves that only connecting is tried again: refused at first, answered once somebody listens."""
+    """Only connecting is tried again: refused at first, answered once somebody listens."""
     port = free_port()
     late: list[FaultyProxy] = []
 
@@ -342,7 +342,7 @@ def test_a_pooler_that_is_back_in_time_is_found(world: FaultScenario, caplog: py
 
 
 def test_lambda_s_own_deadline_counts_too(world: FaultScenario, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves that the time is the smaller of the setting and what the invocation has left, less a margin."""
+    """The time is the smaller of the setting and what the invocation has left, less a margin."""
     app = create_app(Settings(neon_database_url=world.uri()))
 
     class Late(Context):
@@ -377,7 +377,7 @@ def stack() -> Iterator[ExitStack]:
 def test_the_certificate_is_somebody_else_s(
     world: FaultScenario, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
-    """Proves that `verify-full` refuses a certificate of another authority, and one for another name."""
+    """`verify-full` refuses a certificate of another authority, and one for another name."""
     one: PgBouncer = stack.enter_context(pgbouncer(world.database))
     other: PgBouncer = stack.enter_context(pgbouncer(world.database))
     for uri in (one.uri(sslrootcert=str(other.ca)), one.uri().replace("@localhost", "@127.0.0.1")):
@@ -394,7 +394,7 @@ def test_the_certificate_is_somebody_else_s(
 def test_the_pooler_refuses_the_password(
     world: FaultScenario, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
-    """Proves that PgBouncer's words for a wrong password are understood, and cost no time."""
+    """PgBouncer's words for a wrong password are understood, and cost no time."""
     pooler = stack.enter_context(pgbouncer(world.database))
     wrong = pooler.uri().replace(str(world.parts["password"]), "wrong")
     with app_on(wrong) as call:
@@ -408,7 +408,7 @@ def test_the_pooler_refuses_the_password(
 def test_no_server_connection_becomes_free(
     world: FaultScenario, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
-    """Proves that PgBouncer's `query_wait_timeout` is known to come before anything was sent on."""
+    """PgBouncer's `query_wait_timeout` is known to come before anything was sent on."""
     pooler = stack.enter_context(pgbouncer(world.database, default_pool_size=1, query_wait_timeout=0.4))
     occupied = psycopg2.connect(pooler.uri())
     with occupied.cursor() as cursor:
@@ -426,7 +426,7 @@ def test_no_server_connection_becomes_free(
 def test_the_pooler_takes_no_more_clients(
     world: FaultScenario, stack: ExitStack, caplog: pytest.LogCaptureFixture, operation: str
 ) -> None:
-    """Proves PgBouncer's `max_client_conn`: tried again while there is time, then told as not executed."""
+    """PgBouncer's `max_client_conn`: tried again while there is time, then told as not executed."""
     pooler = stack.enter_context(pgbouncer(world.database, max_client_conn=1))
     occupied = psycopg2.connect(pooler.uri())
     with app_on(pooler.uri(), database_timeout_seconds=BUDGET) as call:
@@ -442,7 +442,7 @@ def test_the_pooler_takes_no_more_clients(
 
 
 def test_requests_in_a_row_leave_nothing_behind(world: FaultScenario, *, soak: bool) -> None:
-    """Proves that neither connections nor memory pile up: at most 5 kB for each of 600 requests."""
+    """Neither connections nor memory pile up: at most 5 kB for each of 600 requests."""
     requests = 20_000 if soak else 600
     logging.getLogger("todo_api").setLevel(logging.ERROR)
     with app_on(world.database, log_level="ERROR") as call:

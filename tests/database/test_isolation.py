@@ -47,7 +47,7 @@ ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
 def test_another_user_s_todo_is_answered_like_a_missing_one(
     alice: User, bob: User, method: str, suffix: str, request_: dict[str, Any]
 ) -> None:
-    """Proves equality to the byte, but for the request id, and that the todo stays as it was."""
+    """Equality to the byte, but for the request id, and that the todo stays as it was."""
     theirs = bob(method, f"/v1/todos/{alice.todos[0]['id']}{suffix}", **request_)
     nobodys = bob(method, f"/v1/todos/{uuid4()}{suffix}", **request_)
     assert theirs.status == 404
@@ -60,14 +60,14 @@ def test_another_user_s_todo_is_answered_like_a_missing_one(
 
 
 def test_lists_and_cursors_do_not_cross(alice: User, bob: User) -> None:
-    """Proves that even another user's cursor shows only the caller's own rows."""
+    """Even another user's cursor shows only the caller's own rows."""
     cursor = alice("GET", "/v1/todos?limit=1").json()["next_cursor"]
     assert {todo["user_id"] for todo in bob.list(f"limit=100&cursor={cursor}")} <= {bob.id}
     assert alice.list(f"cursor={cursor}") == [alice.todos[0]]
 
 
 def test_a_user_id_is_compared_exactly(alice: User) -> None:
-    """Proves that neither case nor white space nor a pattern makes one user another."""
+    """Neither case nor white space nor a pattern makes one user another."""
     for other in (alice.id.upper(), f"{alice.id}x", alice.id[:-1], "%", "alice|_", "a" * 255):
         assert other != alice.id
         items = alice.api("GET", "/v1/todos", user=other).json()["items"]
@@ -75,7 +75,7 @@ def test_a_user_id_is_compared_exactly(alice: User) -> None:
 
 
 def test_a_repository_without_a_user_cannot_be_constructed() -> None:
-    """Proves that there is no way around naming the user."""
+    """There is no way around naming the user."""
     with pytest.raises(TypeError):
         repository.TodoRepository(None)  # type: ignore[arg-type, call-arg]  # which is the point
     with pytest.raises(ValueError, match="a repository needs a user"):
@@ -161,7 +161,7 @@ def _unowned(statement: str, user_id: str) -> list[str]:
 def test_every_statement_on_todos_names_its_user(
     environment: dict[str, str], wire: TrafficCounter, carol: User
 ) -> None:
-    """Proves that each read, update and delete has its own `user_id = caller`, and each insert the caller as owner."""
+    """Each read, update and delete has its own `user_id = caller`, and each insert the caller as owner."""
     public = {
         name
         for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)
@@ -178,13 +178,13 @@ def test_every_statement_on_todos_names_its_user(
 def test_taking_any_one_filter_out_is_noticed(
     line: int, environment: dict[str, str], wire: TrafficCounter, carol: User
 ) -> None:
-    """Proves that the test above can fail, for each filter in the repository."""
+    """The test above can fail, for each filter in the repository."""
     statements = _statements(without_filters({line}), environment, wire, carol)
     assert any(_unowned(statement, carol.id) for statement in statements)
 
 
 def test_filters_have_one_source() -> None:
-    """Proves that no statement is built past `_owned`, so that the list of filters above is complete."""
+    """No statement is built past `_owned`, so that the list of filters above is complete."""
     assert len(re.findall(r"\bself\._owned\(", SOURCE)) == len(FILTER_LINES) == 4
     assert len(re.findall(r"\bselect\(Todo\b", SOURCE)) == 3
     assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # which have one filter in common
@@ -196,7 +196,7 @@ def test_filters_have_one_source() -> None:
 def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
     lambda_api: Api, *, soak: bool, through_pgbouncer: bool
 ) -> None:
-    """Proves the API against a model that keeps a dictionary for each user."""
+    """The API against a model that keeps a dictionary for each user."""
 
     class Machine(RuleBasedStateMachine):
         @initialize()

@@ -47,7 +47,7 @@ def _revision(uri: str) -> str:
 
 
 def test_migrations_and_models_agree(new_database: Callable[[], str]) -> None:
-    """Proves that the migrated schema is the models' to the letter: types, constraints, defaults and indexes."""
+    """The migrated schema is the models' to the letter: types, constraints, defaults and indexes."""
     migrated, created = new_database(), new_database()
     migrate(migrated)
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(created))
@@ -59,7 +59,7 @@ def test_migrations_and_models_agree(new_database: Callable[[], str]) -> None:
 
 
 def test_down_and_up_again_works(new_database: Callable[[], str]) -> None:
-    """Proves that each migration can be taken back, to nothing and again to the newest."""
+    """Each migration can be taken back, to nothing and again to the newest."""
     uri = new_database()
     empty = _schema(uri)
     migrate(uri)
@@ -71,14 +71,14 @@ def test_down_and_up_again_works(new_database: Callable[[], str]) -> None:
 
 
 def test_the_code_needs_a_revision_that_exists(new_database: Callable[[], str]) -> None:
-    """Proves that the revision which /ready asks for is not ahead of the migrations."""
+    """The revision which /ready asks for is not ahead of the migrations."""
     uri = new_database()
     migrate(uri)
     assert _revision(uri) >= SCHEMA_REVISION
 
 
 def test_eight_migrators_at_once_succeed(new_database: Callable[[], str]) -> None:
-    """Proves that the advisory lock makes one of them migrate an empty database, and the others see it done."""
+    """The advisory lock makes one of them migrate an empty database, and the others see it done."""
     uri = new_database()
     outcomes = migrate_at_once([uri] * 8)
     assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
@@ -86,7 +86,7 @@ def test_eight_migrators_at_once_succeed(new_database: Callable[[], str]) -> Non
 
 
 def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) -> None:
-    """Proves that the advisory lock is asked for before anything else: while somebody holds it, nothing is made."""
+    """The advisory lock is asked for before anything else: while somebody holds it, nothing is made."""
     uri = new_database()
     (lock,) = re.findall(r"^_LOCK = ([0-9_]+)$", (ROOT / "migrations" / "env.py").read_text(), re.MULTILINE)
     holder = psycopg2.connect(uri)
@@ -114,13 +114,13 @@ def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) ->
     ],
 )
 def test_migrations_go_to_the_direct_url(given: str, host: str) -> None:
-    """Proves how the direct endpoint is derived, and that everything else of the URL stays."""
+    """How the direct endpoint is derived, and that everything else of the URL stays."""
     uri = f"postgresql://u:p%40ss@{given}/db?sslmode=require&channel_binding=require"
     assert parse_dsn(direct_url(uri)) == parse_dsn(uri) | {"host": host}
 
 
 def test_a_missing_url_is_told_in_one_sentence() -> None:
-    """Proves what `make migrate` says without its variable."""
+    """What `make migrate` says without its variable."""
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-m", "migrations"]
     outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -24,7 +24,7 @@ def send(carol: User) -> Send:
 def test_an_operation_is_one_connection_one_statement_one_round_trip(
     send: Send, wire: TrafficCounter, environment: dict[str, str], request_: Request, *, through_pgbouncer: bool
 ) -> None:
-    """Proves the counts on the wire, and that a bare psycopg2 `connect` and `execute` makes as many round trips."""
+    """The counts on the wire, and that a bare psycopg2 `connect` and `execute` makes as many round trips."""
     with wire.watch(delay=0.01) as ours:
         send(request_)
     with wire.watch(delay=0.01) as bare:
@@ -41,14 +41,14 @@ def test_an_operation_is_one_connection_one_statement_one_round_trip(
 def test_a_request_that_needs_no_database_opens_no_connection(
     send: Send, wire: TrafficCounter, request_: Request
 ) -> None:
-    """Proves that refusals, preflights and /health cost the database nothing."""
+    """Refusals, preflights and /health cost the database nothing."""
     with wire.watch() as traffic:
         send(request_)
     assert (traffic.connections, traffic.statements) == (0, [])
 
 
 def test_no_connection_is_left_behind(lambda_api: Api, wire: TrafficCounter) -> None:
-    """Proves that a connection ends with its request."""
+    """A connection ends with its request."""
     for _ in range(20):
         lambda_api("GET", "/v1/todos", user="anybody")
     deadline = time.monotonic() + 10
@@ -58,7 +58,7 @@ def test_no_connection_is_left_behind(lambda_api: Api, wire: TrafficCounter) -> 
 
 
 def test_the_first_request_of_a_process_costs_no_more(environment: dict[str, str], wire: TrafficCounter) -> None:
-    """Proves that a cold start asks the database nothing of its own."""
+    """A cold start asks the database nothing of its own."""
     with wire.watch() as traffic, app_on(environment["NEON_DATABASE_URL"]) as call:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert (traffic.connections, len(traffic.statements)) == (1, 1)

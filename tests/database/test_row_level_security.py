@@ -86,17 +86,17 @@ def _leaks(module: Any, uri: str) -> list[str]:
 
 @pytest.mark.parametrize("line", FILTER_LINES)
 def test_with_a_filter_taken_out_the_second_wall_leaks_nothing(walled: str, line: int) -> None:
-    """Proves row-level security against each filter that somebody may forget."""
+    """Row-level security against each filter that somebody may forget."""
     assert _leaks(without_filters({line}), walled) == []
 
 
 def test_with_the_policies_dropped_the_first_wall_leaks_nothing(unwalled: str) -> None:
-    """Proves the filters without row-level security."""
+    """The filters without row-level security."""
     assert _leaks(repository, unwalled) == []
 
 
 def test_with_the_policies_dropped_each_missing_filter_is_caught(unwalled: str) -> None:
-    """Proves that the two tests above can fail: each method's filters keep something from leaking."""
+    """The two tests above can fail: each method's filters keep something from leaking."""
     leaks = [_leaks(without_filters(lines), unwalled) for lines in filters().values()]
     assert all(leaks)
     assert set().union(*leaks) == {
@@ -111,7 +111,7 @@ def test_with_the_policies_dropped_each_missing_filter_is_caught(unwalled: str) 
 
 
 def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None:
-    """Proves that whatever forgets to name its caller gets no rows, also with a filter for a real user."""
+    """Whatever forgets to name its caller gets no rows, also with a filter for a real user."""
     database = Database(lambda: walled, repository.SESSION_SETUP_SQL)
     with database.session(user_id="real", timeout_seconds=8) as session:
         todo = repository.TodoRepository(session, "real").create(TodoCreate(title="x"))[0]
@@ -129,7 +129,7 @@ def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None
 
 
 def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
-    """Proves that role, user and timeout are gone with the statement, after an error too."""
+    """Role, user and timeout are gone with the statement, after an error too."""
     connection = psycopg2.connect(walled)
     connection.autocommit = True
     show = (
@@ -152,7 +152,7 @@ def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
 
 
 def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) -> None:
-    """Proves every right that `todo_app` has, on every table, column and schema that there is."""
+    """Every right that `todo_app` has, on every table, column and schema that there is."""
     assert run_sql(
         walled,
         "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication "
@@ -194,7 +194,7 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
 
 @pytest.mark.parametrize("wall", ["ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER ROLE todo_app BYPASSRLS"])
 def test_ready_asks_whether_the_wall_is_up(walled: str, wall: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves that /ready is 503, with the reason in the log, when row-level security is off or bypassed."""
+    """/ready is 503, with the reason in the log, when row-level security is off or bypassed."""
     back = wall.replace("DISABLE", "ENABLE").replace(" BYPASSRLS", " NOBYPASSRLS")
     with app_on(walled) as call:
         assert call("GET", "/ready").status == 200
@@ -226,7 +226,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str) -> None:
-    """Proves migration by 8 at once, /ready, operations and the wall, in two databases of one cluster."""
+    """Migration by 8 at once, /ready, operations and the wall, in two databases of one cluster."""
     run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
     outcomes = migrate_at_once(uris * 4)
@@ -247,7 +247,7 @@ def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str
 
 @pytest.mark.pgbouncer
 def test_users_never_cross_on_one_server_connection(database: str, lambda_api: Api, *, soak: bool) -> None:
-    """Proves 2,000 interleaved requests of 3 users through one server connection, failing statements in between."""
+    """2,000 interleaved requests of 3 users through one server connection, failing statements in between."""
     assert lambda_api
     lottery = random.Random(20_261_120)  # noqa: S311  # the same run each time
     with pgbouncer(database, default_pool_size=1) as pooler, app_on(pooler.uri()) as call:
@@ -284,7 +284,7 @@ def test_users_never_cross_on_one_server_connection(database: str, lambda_api: A
 
 @pytest.mark.pgbouncer
 def test_fifty_clients_share_two_server_connections(database: str) -> None:
-    """Proves that concurrent users of a small pool all get their own rows."""
+    """Concurrent users of a small pool all get their own rows."""
     with pgbouncer(database, default_pool_size=2) as pooler:
         shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
 

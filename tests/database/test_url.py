@@ -87,7 +87,7 @@ def _put(ssm: Any, value: str) -> None:
 
 
 def test_the_parameter_is_read_once(ssm: Any, rotate: Callable[[str], str], reads: list[str]) -> None:
-    """Proves that the first request reads the parameter, and the following ones use what it said."""
+    """The first request reads the parameter, and the following ones use what it said."""
     _put(ssm, rotate(FIRST))
     reads.clear()
     call = _call()
@@ -100,7 +100,7 @@ def test_the_parameter_is_read_once(ssm: Any, rotate: Callable[[str], str], read
 def test_a_rotated_password_needs_no_redeploy(
     ssm: Any, rotate: Callable[[str], str], reads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Proves that a refused password is answered by reading the parameter again, inside the same request."""
+    """A refused password is answered by reading the parameter again, inside the same request."""
     _put(ssm, rotate(FIRST))
     call = _call()
     assert call("POST", "/v1/todos", user="x", json={"title": "before"}).status == 201
@@ -115,7 +115,7 @@ def test_a_rotated_password_needs_no_redeploy(
 def test_a_password_that_is_wrong_in_both_places_is_told(
     ssm: Any, rotate: Callable[[str], str], reads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Proves that the parameter is read once more for a request, and not for ever; and again for the next request."""
+    """The parameter is read once more for a request, and not for ever; and again for the next request."""
     _put(ssm, rotate(FIRST).replace(FIRST, SECOND))
     call = _call()
     reads.clear()
@@ -141,14 +141,14 @@ def _nothing_shown(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_missing_parameter_is_told(ssm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves 503, and AWS's error code in the log."""
+    """503, and AWS's error code in the log."""
     assert ssm
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
     assert _line(caplog) == ("database misconfigured", "credentials", "ParameterNotFound")
 
 
 def test_a_parameter_that_holds_no_url_is_told(ssm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves 503, and that the value stays secret."""
+    """503, and that the value stays secret."""
     _put(ssm, f"mysql://{FIRST}")
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
     reason = "the parameter does not hold a PostgreSQL URL"
@@ -163,7 +163,7 @@ def test_a_parameter_that_holds_no_url_is_told(ssm: Any, caplog: pytest.LogCaptu
 def test_a_refusal_of_aws_is_told(
     monkeypatch: pytest.MonkeyPatch, ssm: Any, caplog: pytest.LogCaptureFixture, code: str, message: str
 ) -> None:
-    """Proves 503 without permission, and when AWS throttles; the next request tries again."""
+    """503 without permission, and when AWS throttles; the next request tries again."""
     from botocore.client import BaseClient
     from botocore.exceptions import ClientError
 
@@ -181,7 +181,7 @@ def test_a_refusal_of_aws_is_told(
 
 
 def test_no_way_to_aws_is_told_in_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Proves that an unreachable Parameter Store ends in a 503 as well."""
+    """An unreachable Parameter Store ends in a 503 as well."""
     _environment(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
@@ -189,7 +189,7 @@ def test_no_way_to_aws_is_told_in_time(monkeypatch: pytest.MonkeyPatch, caplog: 
 
 
 def test_boto3_is_imported_only_for_a_parameter(environment: dict[str, str]) -> None:
-    """Proves in a process of its own that a request with the URL in the environment imports nothing of AWS."""
+    """In a process of its own that a request with the URL in the environment imports nothing of AWS."""
     code = (
         "import sys, json; from handler import handler; event = json.loads(sys.argv[1]); "
         "print(handler(event, None)['statusCode'], [m for m in sys.modules if m.startswith(('boto', 'moto'))])"
@@ -205,7 +205,7 @@ def test_boto3_is_imported_only_for_a_parameter(environment: dict[str, str]) -> 
 def test_the_url_is_shown_nowhere(
     environment: dict[str, str], lambda_api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Proves that neither password nor host are in the OpenAPI document, an answer, a repr of the app, or a log."""
+    """Neither password nor host are in the OpenAPI document, an answer, a repr of the app, or a log."""
     url = environment["NEON_DATABASE_URL"]
     app = create_app(Settings(neon_database_url=url))
     parts = parse_dsn(url)

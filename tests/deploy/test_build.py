@@ -90,7 +90,7 @@ def tampered(task: Path, tmp_path: Path) -> Path:
 
 
 def test_the_same_input_gives_the_same_bytes(archive: Path, checkout: Path, tmp_path: Path) -> None:
-    """Proves it for another checkout with another README, another temporary folder, another seed, and pip for uv."""
+    """For another checkout with another README, another temporary folder, another seed, and pip for uv."""
     (checkout / "README.md").write_text("<!-- nothing that is deployed -->\n")
     programs, temporary = tmp_path / "programs", tmp_path / "temporary"
     programs.mkdir()
@@ -103,7 +103,7 @@ def test_the_same_input_gives_the_same_bytes(archive: Path, checkout: Path, tmp_
 
 
 def test_the_zip_holds_our_code_and_what_it_needs(task: Path) -> None:
-    """Proves that there is all of requirements.txt, our own code, nothing else, and bytecode for every module."""
+    """There is all of requirements.txt, our own code, nothing else, and bytecode for every module."""
     wanted = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     there = [path.name.partition("-")[0].replace("_", "-") for path in task.glob("*.dist-info")]
     assert sorted(there) == sorted(wanted)
@@ -120,7 +120,7 @@ def test_the_zip_holds_our_code_and_what_it_needs(task: Path) -> None:
 def test_without_the_targets_python_the_build_says_what_that_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Proves that there is a zip all the same, and a sentence."""
+    """There is a zip all the same, and a sentence."""
     monkeypatch.setattr(build, "interpreter", lambda _: None)
     (tmp_path / "module.py").touch()
     build.compile_all(tmp_path, Target())
@@ -146,7 +146,7 @@ def test_without_the_targets_python_the_build_says_what_that_costs(
     ],
 )
 def test_a_secret_in_our_code_is_refused(checkout: Path, name: str, content: str, sentence: str) -> None:
-    """Proves one sentence on stderr that names the place and not the secret, exit code 1, and no zip."""
+    """One sentence on stderr that names the place and not the secret, exit code 1, and no zip."""
     (checkout / "todo_api" / name).write_text(f"\n{content}\n")
     outcome = _build(checkout / "todo-api.zip", TARGET, checkout)
     assert (outcome.returncode, outcome.stdout, outcome.stderr.count("\n")) == (1, "", 1)
@@ -156,7 +156,7 @@ def test_a_secret_in_our_code_is_refused(checkout: Path, name: str, content: str
 
 
 def test_a_wheel_with_another_hash_is_refused(checkout: Path) -> None:
-    """Proves that nothing gets in but what the lock file names."""
+    """Nothing gets in but what the lock file names."""
     lock = checkout / "requirements.txt"
     lock.write_text(re.sub(r"sha256:[0-9a-f]{4}", "sha256:0000", lock.read_text()))
     outcome = _build(checkout / "todo-api.zip", TARGET, checkout)
@@ -166,7 +166,7 @@ def test_a_wheel_with_another_hash_is_refused(checkout: Path) -> None:
 
 
 def test_another_architecture_is_refused(task: Path, tampered: Path) -> None:
-    """Proves it for a wheel's tags, and for what a library's own header says."""
+    """For a wheel's tags, and for what a library's own header says."""
     other = Target({"arm64": "x86_64", "x86_64": "arm64"}[ARCHITECTURE], TARGET.python)
     with pytest.raises(Refused, match=rf"^The wheel [a-z0-9_.-]+ is not made for Python .+ on {other.architecture}\.$"):
         build.refuse_other_platforms(task, other)
@@ -180,7 +180,7 @@ def test_another_architecture_is_refused(task: Path, tampered: Path) -> None:
 
 
 def test_another_python_is_refused(task: Path, tampered: Path) -> None:
-    """Proves it for a wheel's tags, and for an extension's name."""
+    """For a wheel's tags, and for an extension's name."""
     with pytest.raises(Refused, match=r"^The wheel [a-z0-9_.-]+ is not made for Python 3\.9 on "):
         build.refuse_other_platforms(task, Target(ARCHITECTURE, "3.9"))
     extension = next(tampered.glob("sqlalchemy/util/*.so"))
@@ -190,7 +190,7 @@ def test_another_python_is_refused(task: Path, tampered: Path) -> None:
 
 
 def test_a_zip_without_the_drivers_extension_is_refused(tampered: Path) -> None:
-    """Proves that psycopg2 is there with what makes it a driver."""
+    """Psycopg2 is there with what makes it a driver."""
     build.refuse_other_platforms(tampered, TARGET)
     next(tampered.glob("psycopg2/_psycopg.*.so")).unlink()
     with pytest.raises(Refused, match=r"^psycopg2/_psycopg\..+ is missing"):
@@ -206,7 +206,7 @@ def test_a_zip_without_the_drivers_extension_is_refused(tampered: Path) -> None:
     ids=["zipped", "unzipped"],
 )
 def test_a_zip_that_is_too_large_is_refused(tmp_path: Path, content: bytes, sizes: str) -> None:
-    """Proves it for both sizes, and that the zip of before stays as it was."""
+    """For both sizes, and that the zip of before stays as it was."""
     output = tmp_path / "zips" / "todo-api.zip"
     output.parent.mkdir()
     output.write_bytes(b"before")
@@ -270,7 +270,7 @@ def function(start: Start) -> Iterator[Function]:
 @pytest.mark.linux
 @pytest.mark.parametrize("request_", [*ON_THE_DATABASE.values(), *REFUSED.values()], ids=[*ON_THE_DATABASE, *REFUSED])
 def test_each_operation_works_in_lambda(function: Function, wire: TrafficCounter, request_: Any) -> None:
-    """Proves that what the zip holds answers as the code here does, with one connection and one statement, or none."""
+    """What the zip holds answers as the code here does, with one connection and one statement, or none."""
     send = sender(new_user("zoe", _api(function)))
     with wire.watch() as traffic:
         send(request_)
@@ -280,7 +280,7 @@ def test_each_operation_works_in_lambda(function: Function, wire: TrafficCounter
 
 @pytest.mark.linux
 def test_the_log_is_json_with_both_request_ids(function: Function) -> None:
-    """Proves every field of a request's line: Lambda's own, and ours beside them."""
+    """Every field of a request's line: Lambda's own, and ours beside them."""
     assert _api(function)("GET", f"/v1/todos/{'0' * 8}-0000-0000-0000-{'0' * 12}", user="x").status == 404
     line = function.log_lines()[-1]
     line.pop("taskName", None)  # Python's own since 3.12: asyncio's name of the task
@@ -311,7 +311,7 @@ def test_the_log_is_json_with_both_request_ids(function: Function) -> None:
     ],
 )
 def test_a_setting_that_is_not_usable_stops_the_start(start: Start, variables: dict[str, str], sentence: str) -> None:
-    """Proves that Lambda is told so in one sentence, and that the value is nowhere."""
+    """Lambda is told so in one sentence, and that the value is nowhere."""
     with pytest.raises(Failed) as failed, start(**variables):
         pass
     assert failed.value.path == "init/error"
@@ -322,7 +322,7 @@ def test_a_setting_that_is_not_usable_stops_the_start(start: Start, variables: d
 
 @pytest.mark.linux
 def test_the_bytecode_of_the_zip_is_what_runs(start: Start, task: Path) -> None:
-    """Proves that no module of the zip is compiled at start or at a request, and that nothing is written."""
+    """No module of the zip is compiled at start or at a request, and that nothing is written."""
     before = _state(task)
     with start(PYTHONVERBOSE="1") as function:
         assert _api(function)("POST", "/v1/todos", user="x", json={"title": "x"}).status == 201
@@ -345,7 +345,7 @@ def _state(folder: Path) -> dict[Path, tuple[int, int]]:
 def test_a_snapshot_holds_no_connection_and_reads_no_parameter(
     start: Start, environment: dict[str, str], wire: TrafficCounter, parameter: str
 ) -> None:
-    """Proves that the connection string is read and the database connected to only after the restore."""
+    """The connection string is read and the database connected to only after the restore."""
     url = environment["NEON_DATABASE_URL"]
     variables = {"NEON_DATABASE_URL": "" if parameter else url, "NEON_DATABASE_URL_PARAMETER": parameter}
     with wire.watch() as traffic, start(AWS_LAMBDA_INITIALIZATION_TYPE="snap-start", **variables) as function:

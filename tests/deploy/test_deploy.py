@@ -29,7 +29,7 @@ def has_todos(uri: str) -> Callable[[], object]:
 def test_the_database_is_migrated_before_anything_is_written_to_aws(
     project: Project, new_database: Callable[[], str]
 ) -> None:
-    """Proves the order of a deploy, and that the connection string goes from Parameter Store to the migrations only."""
+    """The order of a deploy, and that the connection string goes from Parameter Store to the migrations only."""
     uri = new_database()
     with Aws({PARAMETER: uri}, witness=has_todos(uri)) as aws:
         outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
@@ -58,7 +58,7 @@ def test_the_database_is_migrated_before_anything_is_written_to_aws(
 
 
 def test_prod_is_protected_and_keeps_one_version_besides_the_one_in_use(project: Project) -> None:
-    """Proves what only prod's deploy asks for, and that everything that the stack makes is tagged."""
+    """What only prod's deploy asks for, and that everything that the stack makes is tagged."""
     with Aws() as aws:
         options = ("--stage", "prod", "--param", "identity-source=authorizer", "--param", "migrate=false")
         outcome = project.run("deploy", *options, AWS_ENDPOINT_URL=aws.url)
@@ -77,7 +77,7 @@ def test_prod_is_protected_and_keeps_one_version_besides_the_one_in_use(project:
 def test_a_failing_migration_leaves_everything_as_it_was(
     project: Project, new_database: Callable[[], str], *, stack_exists: bool
 ) -> None:
-    """Proves that nothing is written to AWS then, so that the old version serves on, and that the reason is told."""
+    """Nothing is written to AWS then, so that the old version serves on, and that the reason is told."""
     uri = new_database()
     run_sql(uri, "CREATE TABLE todos (mine text)")
     with Aws({PARAMETER: uri}, stack_exists=stack_exists) as aws:
@@ -92,7 +92,7 @@ def test_a_failing_migration_leaves_everything_as_it_was(
 
 
 def test_a_database_that_cannot_be_reached_stops_the_deploy(project: Project) -> None:
-    """Proves the same for a connection string that leads nowhere, without telling the password."""
+    """The same for a connection string that leads nowhere, without telling the password."""
     with Aws({PARAMETER: "postgresql://owner:never-told@127.0.0.1:1/neondb"}) as aws:
         outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
     assert (outcome.returncode, aws.writes) == (1, [])
@@ -101,7 +101,7 @@ def test_a_database_that_cannot_be_reached_stops_the_deploy(project: Project) ->
 
 
 def test_migrating_can_be_left_out(project: Project, new_database: Callable[[], str]) -> None:
-    """Proves that `--param migrate=false` neither reads the connection string nor touches the database.
+    """`--param migrate=false` neither reads the connection string nor touches the database.
 
     Nor does it with what was packaged before, and without the option.
     """
@@ -132,7 +132,7 @@ NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL,
     ids=["unknown stage", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
 )
 def test_what_is_not_meant_is_refused(project: Project, options: list[str], reason: str) -> None:
-    """Proves that each mistake is told in a sentence, and that nothing is deployed."""
+    """Each mistake is told in a sentence, and that nothing is deployed."""
     with Aws() as aws:
         outcome = project.run("deploy", *options, AWS_ENDPOINT_URL=aws.url)
     assert (outcome.returncode, aws.writes) == (1, [])
@@ -140,7 +140,7 @@ def test_what_is_not_meant_is_refused(project: Project, options: list[str], reas
 
 
 def test_a_misspelt_key_is_refused(project: Project) -> None:
-    """Proves that a mistake in serverless.yml is found before anything happens."""
+    """A mistake in serverless.yml is found before anything happens."""
     path = project.folder / "serverless.yml"
     path.write_text(path.read_text().replace("memorySize:", "memorySizes:"))
     with Aws() as aws:
@@ -150,7 +150,7 @@ def test_a_misspelt_key_is_refused(project: Project) -> None:
 
 
 def test_a_zip_that_cannot_be_built_stops_the_deploy(tmp_path: Path) -> None:
-    """Proves that the build's own sentence is passed on, and that nothing is deployed."""
+    """The build's own sentence is passed on, and that nothing is deployed."""
     project = Project(tmp_path, build='raise SystemExit("There is no wheel of it for this architecture.")')
     with Aws() as aws:
         outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)

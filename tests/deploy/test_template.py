@@ -91,13 +91,13 @@ def resources(project: Project) -> dict[str, Any]:
 
 
 def test_these_are_all_the_resources(stage: str, resources: dict[str, Any]) -> None:
-    """Proves what a stage consists of, and that only SnapStart needs an alias."""
+    """What a stage consists of, and that only SnapStart needs an alias."""
     alias = {"ApiSnapStartLambdaAlias": "AWS::Lambda::Alias"} if stage == "prod" else {}
     assert {name: resource["Type"] for name, resource in resources.items()} == RESOURCES | alias
 
 
 def test_cfn_lint_finds_only_what_the_framework_repeats(project: Project, stage: str) -> None:
-    """Proves that the template is sound. W3005 is a DependsOn that a reference implies; all of them are osls's own."""
+    """The template is sound. W3005 is a DependsOn that a reference implies; all of them are osls's own."""
     lint = Path(sys.executable).with_name("cfn-lint")
     command = [str(lint), str(project.template), "--format", "json", "--regions", "eu-central-1"]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -109,7 +109,7 @@ def test_cfn_lint_finds_only_what_the_framework_repeats(project: Project, stage:
 
 
 def test_each_time_limit_leaves_room_for_the_one_inside(resources: dict[str, Any]) -> None:
-    """Proves that the database's budget fits into the function's time, and that and a cold start into the gateway's."""
+    """The database's budget fits into the function's time, and that and a cold start into the gateway's."""
     function = resources["ApiLambdaFunction"]["Properties"]["Timeout"]
     integration = resources["HttpApiIntegrationApi"]["Properties"]["TimeoutInMillis"] / 1000
     budget = Settings.model_fields["database_timeout_seconds"].default
@@ -118,7 +118,7 @@ def test_each_time_limit_leaves_room_for_the_one_inside(resources: dict[str, Any
 
 
 def test_requests_are_throttled_and_ready_on_its_own(stage: str, resources: dict[str, Any]) -> None:
-    """Proves the limits, and that the route which has its own is there before they are set."""
+    """The limits, and that the route which has its own is there before they are set."""
     gateway = resources["HttpApiStage"]
     rate, burst = {"dev": (20, 40), "prod": (200, 400), "branch-login": (7, 40)}[stage]
     default = gateway["Properties"]["DefaultRouteSettings"]
@@ -133,7 +133,7 @@ def test_requests_are_throttled_and_ready_on_its_own(stage: str, resources: dict
 
 
 def test_every_path_reaches_the_function_and_nothing_authorizes(resources: dict[str, Any]) -> None:
-    """Proves that preflights, /health and unknown paths are the application's to answer, without a stage's prefix."""
+    """Preflights, /health and unknown paths are the application's to answer, without a stage's prefix."""
     routes = [resource["Properties"] for resource in resources.values() if resource["Type"].endswith("V2::Route")]
     assert {route["RouteKey"] for route in routes} == {"$default", "GET /ready"}
     assert not any("AuthorizerId" in route or "AuthorizationType" in route for route in routes)
@@ -143,7 +143,7 @@ def test_every_path_reaches_the_function_and_nothing_authorizes(resources: dict[
 
 
 def test_logs_are_json_are_kept_for_a_while_and_lead_to_each_other(stage: str, resources: dict[str, Any]) -> None:
-    """Proves the retention of both log groups, and that a line of the gateway's names both requests, and no path."""
+    """The retention of both log groups, and that a line of the gateway's names both requests, and no path."""
     days = 90 if stage == "prod" else 14
     groups = [resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::Logs::LogGroup"]
     assert [group["RetentionInDays"] for group in groups] == [days, days]
@@ -155,7 +155,7 @@ def test_logs_are_json_are_kept_for_a_while_and_lead_to_each_other(stage: str, r
 
 
 def test_the_function_is_what_the_stage_asks_for(stage: str, resources: dict[str, Any]) -> None:
-    """Proves architecture, concurrency, tracing and tags, and the whole environment."""
+    """Architecture, concurrency, tracing and tags, and the whole environment."""
     function = resources["ApiLambdaFunction"]["Properties"]
     assert function["FunctionName"] == f"{stage}-todo-api"
     assert function["Architectures"] == ["x86_64" if stage == "branch-login" else "arm64"]
@@ -178,7 +178,7 @@ def test_the_function_is_what_the_stage_asks_for(stage: str, resources: dict[str
 
 
 def test_only_prod_is_snapshotted_and_then_called_through_its_alias(stage: str, resources: dict[str, Any]) -> None:
-    """Proves that the gateway calls the published version where there is a snapshot, and the function elsewhere."""
+    """The gateway calls the published version where there is a snapshot, and the function elsewhere."""
     function = {"Fn::GetAtt": ["ApiLambdaFunction", "Arn"]}
     called = resources["HttpApiIntegrationApi"]["Properties"]["IntegrationUri"]
     permitted = resources["ApiLambdaPermissionHttpApi"]["Properties"]["FunctionName"]
@@ -192,7 +192,7 @@ def test_only_prod_is_snapshotted_and_then_called_through_its_alias(stage: str, 
 
 
 def test_the_role_may_write_its_log_and_read_one_parameter(stage: str, resources: dict[str, Any]) -> None:
-    """Proves all of its rights. An asterisk is a log group's streams, or stands for X-Ray, which knows no resources."""
+    """All of its rights. An asterisk is a log group's streams, or stands for X-Ray, which knows no resources."""
     (policy,) = resources["IamRoleLambdaExecution"]["Properties"]["Policies"]
     group = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/lambda/{stage}-todo-api"
     parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"
@@ -212,7 +212,7 @@ def test_the_role_may_write_its_log_and_read_one_parameter(stage: str, resources
 
 
 def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:
-    """Proves what each looks at and when it goes off, that quiet hours are no alarm, and whom it tells."""
+    """What each looks at and when it goes off, that quiet hours are no alarm, and whom it tells."""
     api = [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
     function = [{"Name": "FunctionName", "Value": {"Ref": "ApiLambdaFunction"}}]
     alarms = {name: made["Properties"] for name, made in resources.items() if name.endswith("Alarm")}
@@ -251,7 +251,7 @@ def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[s
 
 
 def test_the_zip_is_the_one_built_for_the_architecture(project: Project, stage: str) -> None:
-    """Proves that what is uploaded is what deploy/build.py made, and for which processor it was told to."""
+    """What is uploaded is what deploy/build.py made, and for which processor it was told to."""
     (archive,) = (project.folder / ".serverless").glob("*.zip")
     architecture = "x86_64" if stage == "branch-login" else "arm64"
     assert ZipFile(archive).read("handler.py").decode() == f"# for {architecture}"
@@ -260,7 +260,7 @@ def test_the_zip_is_the_one_built_for_the_architecture(project: Project, stage: 
 
 
 def test_no_secret_is_packaged(project: Project) -> None:
-    """Proves that the connection string in the environment of who deploys is in no file of the package."""
+    """The connection string in the environment of who deploys is in no file of the package."""
     files = [path.read_bytes() for path in (project.folder / ".serverless").rglob("*") if path.is_file()]
     assert len(files) == 4
     assert not any(b"canary" in content for content in files)
@@ -268,7 +268,7 @@ def test_no_secret_is_packaged(project: Project) -> None:
 
 
 def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path) -> None:
-    """Proves the README's lines: with them /v1 asks for a token, and preflights, /health and the rest do not."""
+    """The README's lines: with them /v1 asks for a token, and preflights, /health and the rest do not."""
     (block,) = re.findall(r"^```yaml\n(provider:.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
     configuration = yaml.safe_load((project.folder / "serverless.yml").read_text())
@@ -288,7 +288,7 @@ def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path)
 
 
 def test_the_zip_that_is_deployed_is_the_real_one_and_for_arm64(tmp_path: Path) -> None:
-    """Proves that packaging runs deploy/build.py itself, and that its files are for Lambda's arm64 by default."""
+    """Packaging runs deploy/build.py itself, and that its files are for Lambda's arm64 by default."""
     project = Project(tmp_path, build=None)
     # With all of this machine's environment, which says where packages come from.
     outcome = project.run("package", **os.environ)

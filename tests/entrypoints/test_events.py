@@ -145,7 +145,7 @@ def _comparable(answer: Response, *, written: bool) -> tuple[int, dict[str, str]
 def test_an_http_api_and_the_local_server_answer_alike(
     lambda_api: Api, local_api: Api, sql: Callable[..., Any], requests: list[Request]
 ) -> None:
-    """Proves equality of status, all header fields of ours, and body, for each request on the same rows."""
+    """Equality of status, all header fields of ours, and body, for each request on the same rows."""
     statuses = set()
     for method, path, headers, body in requests:
         answers = []
@@ -187,7 +187,7 @@ def way(request: pytest.FixtureRequest, lambda_api: Api, local_api: Api) -> Api:
 
 
 def test_a_todo_lives_its_life_through_each_way(way: Api) -> None:
-    """Proves every operation, with what each takes from path, query, header and body."""
+    """Every operation, with what each takes from path, query, header and body."""
     user = "grace"
     created = way("POST", ALL, user=user, body=TODO, headers={"Idempotency-Key": "1"})
     todo = created.json()
@@ -222,7 +222,7 @@ USER_IDS = [VISIBLE, VISIBLE[::-1], "~" * 255, (VISIBLE * 3)[:255], ",", '"', "%
 
 
 def test_each_user_id_survives_each_way(way: Api, sql: Callable[..., Any]) -> None:
-    """Proves that all visible ASCII characters, and 255 of them, reach the database and come back unchanged."""
+    """All visible ASCII characters, and 255 of them, reach the database and come back unchanged."""
     sql("DELETE FROM todos WHERE user_id = ANY(%s)", USER_IDS)
     for user in USER_IDS:
         created = way("POST", ALL, user=user, json={"title": "mine"})
@@ -233,7 +233,7 @@ def test_each_user_id_survives_each_way(way: Api, sql: Callable[..., Any]) -> No
 
 
 def test_each_cursor_survives_each_way(way: Api, sql: Callable[..., Any]) -> None:
-    """Proves that a walk misses and repeats nothing, and that no character of a cursor is ever escaped."""
+    """A walk misses and repeats nothing, and that no character of a cursor is ever escaped."""
     sql("INSERT INTO users VALUES ('walker') ON CONFLICT DO NOTHING; DELETE FROM todos WHERE user_id = 'walker'")
     sql(
         "INSERT INTO todos (id, user_id, title, created_at) SELECT md5(n::text)::uuid, 'walker', 'x', "
@@ -264,20 +264,20 @@ def test_each_cursor_survives_each_way(way: Api, sql: Callable[..., Any]) -> Non
     ],
 )
 def test_an_authorizer_makes_no_difference_in_header_mode(carol: User, authorizer: dict[str, Any]) -> None:
-    """Proves that whatever an authorizer leaves in the event, the header names the user."""
+    """Whatever an authorizer leaves in the event, the header names the user."""
     event = http_api_event("GET", ALL, {"X-User-Id": carol.id}, None, authorizer=authorizer)
     assert invoke(event).json()["items"] == [carol.todos[1], carol.todos[0]]
 
 
 def test_a_base_path_of_a_rest_api_is_not_taken_off(carol: User) -> None:
-    """Proves what the specification says of base path mappings: nothing is found below one."""
+    """What the specification says of base path mappings: nothing is found below one."""
     event = rest_api_event("GET", ALL, {"X-User-Id": carol.id}, None, mapping="/todo-service")
     assert assert_problem(invoke(event), 404)["type"] == "urn:todo-api:problem:path-not-found"
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_response_is_of_the_form_that_the_event_asks_for(form: Callable[..., dict[str, Any]], carol: User) -> None:
-    """Proves its members, that no body goes out as base64."""
+    """Its members, that no body goes out as base64."""
     one = carol.todos[0]["id"]
     tag = carol("GET", f"{ALL}/{one}").headers["etag"]
     requests: list[tuple[int, Request]] = [
@@ -304,7 +304,7 @@ def test_a_response_is_of_the_form_that_the_event_asks_for(form: Callable[..., d
 
 
 def test_the_request_id_is_the_client_s_own_or_the_gateway_s(carol: User) -> None:
-    """Proves where the id comes from, and that an odd one of a client is not taken over."""
+    """Where the id comes from, and that an odd one of a client is not taken over."""
     for offered, used in [
         ("my-own_1.id", "my-own_1.id"),
         ("x" * 128, "x" * 128),

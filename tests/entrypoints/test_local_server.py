@@ -43,7 +43,7 @@ def _read(call: Api) -> list[str]:
 
 
 def test_rows_survive_whatever_is_killed(folder: Path) -> None:
-    """Proves persistence: Ctrl-C, kill -9 of the server, kill -9 of PostgreSQL, and kill -9 of PostgreSQL's keeper."""
+    """Persistence: Ctrl-C, kill -9 of the server, kill -9 of PostgreSQL, and kill -9 of PostgreSQL's keeper."""
     port = free_port()
     call = Api(through_http(port))
     titles: list[str] = []
@@ -88,7 +88,7 @@ def _sentence(*arguments: str, **environment: str) -> str:
 
 
 def test_a_port_in_use_is_told(folder: Path) -> None:
-    """Proves the sentence, and that nothing was begun."""
+    """The sentence, and that nothing was begun."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = _sentence("--port", str(port), "--data", str(folder), **WITHOUT_DATABASE)
@@ -97,7 +97,7 @@ def test_a_port_in_use_is_told(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
-    """Proves the sentence, and that the folder's content stays."""
+    """The sentence, and that the folder's content stays."""
     folder.mkdir()
     (folder / "precious").write_text("x")
     said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
@@ -106,21 +106,21 @@ def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
 
 
 def test_a_folder_in_use_is_told(folder: Path) -> None:
-    """Proves that two servers never work on the same rows."""
+    """Two servers never work on the same rows."""
     with Postgres(folder):
         said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
     assert said == f"{folder} is in use by another server that was started from this clone.\n"
 
 
 def test_a_malformed_setting_is_told() -> None:
-    """Proves that the local server says the same sentence as the function, without a stack trace."""
+    """The local server says the same sentence as the function, without a stack trace."""
     said = _sentence("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
     assert said.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
     assert "secret" not in said
 
 
 def test_an_answer_without_a_body_declares_no_type(local_api: Api) -> None:
-    """Proves it for 204 and 304."""
+    """For 204 and 304."""
     created = local_api("POST", "/v1/todos", user="typeless", json={"title": "x"})
     path = created.headers["location"]
     known = local_api("GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]})
@@ -130,7 +130,7 @@ def test_an_answer_without_a_body_declares_no_type(local_api: Api) -> None:
 
 
 def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
-    """Proves that fifty of them wait at the same time, and that others are answered meanwhile."""
+    """Fifty of them wait at the same time, and that others are answered meanwhile."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
         url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c"
         port = free_port()
@@ -149,7 +149,7 @@ def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
 
 
 def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
-    """Proves that half-made files of PostgreSQL do no harm."""
+    """Half-made files of PostgreSQL do no harm."""
     with Postgres(folder):
         pass
     (folder / "data").rename(folder / "data.unfinished")
@@ -158,7 +158,7 @@ def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
 
 
 def test_a_number_that_another_process_has_by_now_does_no_harm(folder: Path) -> None:
-    """Proves that a killed server's pid file does not keep the next one from starting, whoever has its number."""
+    """A killed server's pid file does not keep the next one from starting, whoever has its number."""
     with Postgres(folder):
         pass
     rows = (folder / "data").stat()
@@ -171,7 +171,7 @@ def test_a_number_that_another_process_has_by_now_does_no_harm(folder: Path) -> 
 
 
 def test_the_server_ends_with_its_owner(folder: Path) -> None:
-    """Proves that an owner that is killed leaves no PostgreSQL behind."""
+    """An owner that is killed leaves no PostgreSQL behind."""
     code = (
         "import sys, time; from pathlib import Path; from dev.postgres import Postgres; "
         "postgres = Postgres(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
@@ -199,7 +199,7 @@ def test_the_server_ends_with_its_owner(folder: Path) -> None:
 def test_an_unsupported_machine_is_told(
     monkeypatch: pytest.MonkeyPatch, what: str, value: object, sentence: str
 ) -> None:
-    """Proves the sentence for an old Python, one without venv, and a system that the binaries do not run on."""
+    """The sentence for an old Python, one without venv, and a system that the binaries do not run on."""
     assert lacking() is None
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(what, value)

@@ -12,7 +12,7 @@ TINY = measure.Sizes(1, 1, 1, 600, 10, 2, (2,), 0.2)
 
 
 def test_a_run_finds_every_number_and_the_counts_of_bare_psycopg2(new_database: Callable[[], str]) -> None:
-    """Proves that each operation makes as many connections and round trips, also as the first of a process.
+    """Each operation makes as many connections and round trips, also as the first of a process.
 
     One test, because a run takes some seconds.
     """
@@ -42,5 +42,5 @@ def test_a_run_finds_every_number_and_the_counts_of_bare_psycopg2(new_database: 
 
 
 def test_the_readme_has_a_place_for_the_result() -> None:
-    """Proves that `make bench` can write what it has measured."""
+    """`make bench` can write what it has measured."""
     assert report.replaced(report.README.read_text(), "measured") != report.README.read_text()

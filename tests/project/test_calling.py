@@ -131,7 +131,7 @@ def shaky(shaky_server: tuple[FaultScenario, Api]) -> ShakyServer:
 
 @pytest.mark.curl
 def test_each_command_answers_as_shown(local_api: Api) -> None:
-    """Proves every curl example with the real curl, in the page's order: status, the fields shown, and the body."""
+    """Every curl example with the real curl, in the page's order: status, the fields shown, and the body."""
     with relay(local_api) as server:
         assert run_commands(PAGE, server.url) == 10
     assert {language for language, _ in BLOCKS} == {"sh", "http", "ts"}
@@ -140,7 +140,7 @@ def test_each_command_answers_as_shown(local_api: Api) -> None:
 @pytest.mark.curl
 @pytest.mark.parametrize("fault", [REFUSED, BEFORE, AFTER])
 def test_curl_tries_a_create_again_with_its_key(shaky: ShakyServer, fault: str) -> None:
-    """Proves that the command with `--retry` ends with one todo, whether or not the first try has made it."""
+    """The command with `--retry` ends with one todo, whether or not the first try has made it."""
     (command,) = [each for language, text in BLOCKS if language == "sh" for each in commands(text) if "--retry" in each]
     with relay(shaky.failing_once(fault)) as server:
         answer = Shell(server.url)(command.replace("ada", shaky.user.id))
@@ -152,7 +152,7 @@ def test_curl_tries_a_create_again_with_its_key(shaky: ShakyServer, fault: str) 
 
 @pytest.mark.parametrize(("fault", "text"), [(REFUSED, NOT_EXECUTED), (BEFORE, UNKNOWN), (AFTER, UNKNOWN)])
 def test_the_two_kinds_of_503_are_as_shown(shaky: ShakyServer, fault: str, text: str) -> None:
-    """Proves the answers in the section on sending again, with a database that fails."""
+    """The answers in the section on sending again, with a database that fails."""
     call = shaky.failing_once(fault)
     assert_as_shown(call("POST", "/v1/todos", user=shaky.user.id, json={"title": "x"}), text)
     assert len(shaky.user.list()) == (fault == AFTER)
@@ -163,7 +163,7 @@ def test_the_two_kinds_of_503_are_as_shown(shaky: ShakyServer, fault: str, text:
 
 @pytest.mark.node
 def test_an_error_is_thrown_with_all_that_it_says(module: Module, dora: User) -> None:
-    """Proves the fields of `Problem`, and that nothing is sent twice that was refused."""
+    """The fields of `Problem`, and that nothing is sent twice that was refused."""
     script = """
         const error = await thrown(page.create("k", { title: " ", description: "x".repeat(2001) }));
         const refused = page.outcome(error);
@@ -180,7 +180,7 @@ def test_an_error_is_thrown_with_all_that_it_says(module: Module, dora: User) ->
 
 @pytest.mark.node
 def test_a_key_creates_once(module: Module, dora: User) -> None:
-    """Proves that a double click, two creates at once with one key, makes one todo."""
+    """A double click, two creates at once with one key, makes one todo."""
     script = 'return Promise.all([1, 2].map(() => page.create("form-1", { title: "once", is_completed: true })))'
     with relay(dora.api) as server:
         first, second = module.run(server, dora.id, script)
@@ -191,7 +191,7 @@ def test_a_key_creates_once(module: Module, dora: User) -> None:
 
 @pytest.mark.node
 def test_the_loop_walks_over_all_pages(module: Module, dora: User) -> None:
-    """Proves every todo once, in order, a page at a time; and with a filter, those that match."""
+    """Every todo once, in order, a page at a time; and with a filter, those that match."""
     made = [dora.create(f"number {number}", is_completed=number % 2 == 0) for number in range(5)][::-1]
     script = """
         const all = [], open = [];
@@ -215,7 +215,7 @@ def test_the_loop_walks_over_all_pages(module: Module, dora: User) -> None:
 
 @pytest.mark.node
 def test_an_edit_merges_with_what_somebody_else_has_made(module: Module, dora: User) -> None:
-    """Proves that a writer who was slower adds to what is there now, and overwrites nothing."""
+    """A writer who was slower adds to what is there now, and overwrites nothing."""
     path = f"/v1/todos/{dora.create('shared', description='Milk')['id']}"
     script = f"""
         const seen = await page.read({path!r}.split("/").pop());
@@ -238,7 +238,7 @@ def test_an_edit_merges_with_what_somebody_else_has_made(module: Module, dora: U
 
 @pytest.mark.node
 def test_an_unchanged_todo_is_not_sent_again(module: Module, dora: User) -> None:
-    """Proves that `refresh` keeps its copy on a 304, and takes the new one after a change."""
+    """`refresh` keeps its copy on a 304, and takes the new one after a change."""
     path = f"/v1/todos/{dora.create('kept')['id']}"
     script = f"""
         const known = await page.read({path!r}.split("/").pop());
@@ -264,7 +264,7 @@ def test_an_unchanged_todo_is_not_sent_again(module: Module, dora: User) -> None
 @pytest.mark.node
 @pytest.mark.parametrize("fault", [REFUSED, BEFORE, AFTER])
 def test_a_create_that_failed_is_sent_again_with_its_key(module: Module, shaky: ShakyServer, fault: str) -> None:
-    """Proves one row after a pause of `Retry-After`, whether or not the first create took effect."""
+    """One row after a pause of `Retry-After`, whether or not the first create took effect."""
     with relay(shaky.failing_once(fault)) as server:
         found = module.run(server, shaky.user.id, 'return page.create("k-1", { title: "once" })')
     assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", 503, "k-1"), ("POST", "/v1/todos", 201, "k-1")]
@@ -279,7 +279,7 @@ def test_a_create_that_failed_is_sent_again_with_its_key(module: Module, shaky: 
 def test_a_bare_toggle_is_sent_again_only_if_nothing_has_happened(
     module: Module, shaky: ShakyServer, fault: str
 ) -> None:
-    """Proves that `retry(…, ["not-executed"])` does not flip back what may have been flipped."""
+    """`retry(…, ["not-executed"])` does not flip back what may have been flipped."""
     path = f"/v1/todos/{shaky.todo()['id']}/toggle"
     script = f"""
         const attempt = () => page.send("POST", {path!r});
@@ -297,7 +297,7 @@ def test_a_bare_toggle_is_sent_again_only_if_nothing_has_happened(
 @pytest.mark.node
 @pytest.mark.parametrize("fault", [REFUSED, BEFORE, AFTER])
 def test_a_toggle_with_its_tag_flips_once(module: Module, shaky: ShakyServer, fault: str) -> None:
-    """Proves that `toggle` sends the tag that it saw with each try, and takes a 412 for what it may be: its own."""
+    """`toggle` sends the tag that it saw with each try, and takes a 412 for what it may be: its own."""
     seen = shaky.todo()
     path = f"/v1/todos/{seen['id']}"
     with relay(shaky.failing_once(fault)) as server:
@@ -313,7 +313,7 @@ def test_a_toggle_with_its_tag_flips_once(module: Module, shaky: ShakyServer, fa
 
 @pytest.mark.node
 def test_a_toggle_of_what_was_changed_otherwise_is_sent_with_the_new_tag(module: Module, dora: User) -> None:
-    """Proves that `toggle` flips what somebody else has only renamed, and not what they have flipped already."""
+    """`toggle` flips what somebody else has only renamed, and not what they have flipped already."""
     path = f"/v1/todos/{dora.create('before')['id']}"
     script = f"""
         const seen = await page.read({path!r}.split("/").pop());
@@ -331,7 +331,7 @@ def test_a_toggle_of_what_was_changed_otherwise_is_sent_with_the_new_tag(module:
 @pytest.mark.node
 @pytest.mark.parametrize("fault", [REFUSED, BEFORE, AFTER])
 def test_an_edit_that_failed_is_made_once(module: Module, shaky: ShakyServer, fault: str) -> None:
-    """Proves that a line is not added twice when the first try has arrived after all."""
+    """A line is not added twice when the first try has arrived after all."""
     seen = shaky.todo(description="Milk")
     script = f'return page.edit({json.dumps(seen)}, (todo) => ({{ description: todo.description + ", bread" }}))'
     with relay(shaky.failing_once(fault)) as server:
@@ -344,7 +344,7 @@ def test_an_edit_that_failed_is_made_once(module: Module, shaky: ShakyServer, fa
 
 @pytest.mark.node
 def test_it_gives_up_after_four_tries(module: Module, dora: User) -> None:
-    """Proves that `retry` ends, with the last error."""
+    """`retry` ends, with the last error."""
     at_once = replace(shown(NOT_EXECUTED), headers={"retry-after": "0"})
     with relay(dora.api, *[at_once] * 9) as server:
         script = 'const error = await thrown(page.create("k", { title: "x" })); return [error.type, error.retryAfter]'
@@ -376,7 +376,7 @@ def _own(status: int) -> Response:
 @pytest.mark.node
 @pytest.mark.parametrize("prelude", ["", AS_A_BROWSER], ids=["Node.js", "browser"])
 def test_what_the_gateway_answers_in_the_apis_place_is_tried_again(module: Module, dora: User, prelude: str) -> None:
-    """Proves one todo after two of the gateway's answers, be they readable or not."""
+    """One todo after two of the gateway's answers, be they readable or not."""
     with relay(dora.api, _own(503), _own(429)) as server:
         found = module.run(server, dora.id, prelude + 'return page.create("k-2", { title: "once" })')
     assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", status, "k-2") for status in (503, 429, 201)]
@@ -385,7 +385,7 @@ def test_what_the_gateway_answers_in_the_apis_place_is_tried_again(module: Modul
 
 @pytest.mark.node
 def test_the_outcome_of_the_gateways_answers_is_as_the_table_says(module: Module, dora: User) -> None:
-    """Proves each row of the page's last table, for who can read the answer, and that a browser's page cannot."""
+    """Each row of the page's last table, for who can read the answer, and that a browser's page cannot."""
     section = PAGE.read_text().partition("## What API Gateway answers itself")[2]
     rows = [
         line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ") and "status" not in line
@@ -413,7 +413,7 @@ def test_the_outcome_of_the_gateways_answers_is_as_the_table_says(module: Module
 
 @pytest.mark.node
 def test_a_browser_may_read_all_that_the_module_reads(module: Module, dora: User) -> None:
-    """Proves that the API's own answers, errors among them, name the page's origin and expose the fields."""
+    """The API's own answers, errors among them, name the page's origin and expose the fields."""
     script = """
         const todo = await page.create("k-3", { title: "from afar" });
         const error = await thrown(page.read(todo.id.replace(/^.{8}/, "00000000")));

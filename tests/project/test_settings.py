@@ -21,13 +21,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_each_usual_scheme_names_the_same_database(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """Proves that the query string is kept whatever the scheme."""
+    """The query string is kept whatever the scheme."""
     monkeypatch.setenv("NEON_DATABASE_URL", URL.replace("postgresql", scheme))
     assert Settings.from_environment().neon_database_url == URL
 
 
 def test_all_else_has_a_default() -> None:
-    """Proves that the database's URL is the only variable that has to be set."""
+    """The database's URL is the only variable that has to be set."""
     settings = Settings.from_environment()
     assert settings.identity_source == "header"
     assert settings.cors_origins == ()
@@ -36,7 +36,7 @@ def test_all_else_has_a_default() -> None:
 
 
 def test_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proves how several origins are written."""
+    """How several origins are written."""
     monkeypatch.setenv("CORS_ORIGINS", " https://app.example, http://localhost:3000 ,")
     assert Settings.from_environment().cors_origins == ("https://app.example", "http://localhost:3000")
 
@@ -75,7 +75,7 @@ MALFORMED = [
 def test_a_malformed_value_is_told_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str | None, reason: str
 ) -> None:
-    """Proves that the sentence names the variable and not its value, also in what Python remembers of the cause."""
+    """The sentence names the variable and not its value, also in what Python remembers of the cause."""
     if value is None:
         monkeypatch.delenv(name)
     else:
@@ -88,7 +88,7 @@ def test_a_malformed_value_is_told_in_one_sentence(
 
 
 def test_the_lambda_function_does_not_start_without_its_settings() -> None:
-    """Proves that importing the handler fails with that sentence, before any request."""
+    """Importing the handler fails with that sentence, before any request."""
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-c", "import handler"]
     outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -98,6 +98,6 @@ def test_the_lambda_function_does_not_start_without_its_settings() -> None:
 
 
 def test_settings_do_not_show_the_url() -> None:
-    """Proves that printing the settings gives nothing away."""
+    """Printing the settings gives nothing away."""
     assert "s3cr3t" not in repr(Settings.from_environment())
     assert "neon.tech" not in f"{Settings.from_environment()}"

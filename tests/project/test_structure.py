@@ -56,20 +56,20 @@ def _using(*libraries: str) -> set[str]:
 
 
 def test_every_module_has_its_layer() -> None:
-    """Proves that the list above is the whole package."""
+    """The list above is the whole package."""
     assert {_layer(path) for path in MODULES} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_imports_point_one_way(path: Path) -> None:
-    """Proves that no module imports a later layer, or anything that stays off Lambda."""
+    """No module imports a later layer, or anything that stays off Lambda."""
     ours = {name.split(".")[1] for name in _imports(path) if name.startswith("todo_api.")}
     assert ours <= set(LAYERS[: LAYERS.index(_layer(path)) + 1])
     assert not _libraries(path) & {"dev", "migrations", "tests", "alembic"}
 
 
 def test_no_two_modules_import_each_other() -> None:
-    """Proves that the modules of a layer have an order too."""
+    """The modules of a layer have an order too."""
     names = {".".join(("todo_api", *PACKAGE[path])).removesuffix(".py"): path for path in MODULES}
     needed = {
         name: {other for other in names if any(f"{found}.".startswith(f"{other}.") for found in _imports(path))}
@@ -83,12 +83,12 @@ def test_no_two_modules_import_each_other() -> None:
 
 @pytest.mark.parametrize("path", _of("models", "database", "settings"), ids=lambda path: path.stem)
 def test_only_the_api_layer_knows_the_framework(path: Path) -> None:
-    """Proves that FastAPI and Starlette are for the API layer and the application."""
+    """FastAPI and Starlette are for the API layer and the application."""
     assert not _libraries(path) & {"fastapi", "starlette", "mangum"}
 
 
 def test_sql_lives_in_one_file() -> None:
-    """Proves that only the repository builds statements, and who knows the database's libraries."""
+    """Only the repository builds statements, and who knows the database's libraries."""
     builders = {"select", "insert", "update", "delete", "text"}
     building = [
         path.name
@@ -102,13 +102,13 @@ def test_sql_lives_in_one_file() -> None:
 
 
 def test_the_environment_is_read_in_one_file() -> None:
-    """Proves that only the settings look at it."""
+    """Only the settings look at it."""
     assert _using("os", "pydantic_settings") == {"settings.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_nothing_but_definitions_happens_at_import(path: Path) -> None:
-    """Proves that a module's top level defines, and neither loops, nor branches, nor calls for an effect."""
+    """A module's top level defines, and neither loops, nor branches, nor calls for an effect."""
     imports, functions = (ast.Import, ast.ImportFrom), (ast.FunctionDef, ast.AsyncFunctionDef)
     definitions = (*imports, *functions, ast.ClassDef, ast.Assign, ast.AnnAssign)
     others = [node for node in ast.parse(path.read_text()).body if not isinstance(node, definitions)]
@@ -120,7 +120,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def test_importing_the_package_needs_no_environment_and_opens_no_socket() -> None:
-    """Proves it in a process of its own, without a single variable and with sockets out of order."""
+    """In a process of its own, without a single variable and with sockets out of order."""
     modules = ", ".join(".".join(("todo_api", *PACKAGE[path])).removesuffix(".py") for path in MODULES)
     modules = modules.replace(".__init__", "")
     code = f"import logging, socket; socket.socket.connect = None; import {modules}; print(logging.root.handlers)"
@@ -137,7 +137,7 @@ NEVER_USED = {
 
 
 def test_nothing_is_imported_that_a_request_never_uses(environment: dict[str, str]) -> None:
-    """Proves it for a process that has imported the handler and answered one request."""
+    """For a process that has imported the handler and answered one request."""
     code = (
         "import sys; from bench.operations import event; from bench.worker import CONTEXT; import handler; "
         "print(handler.handler(event('create', 'imports'), CONTEXT)['statusCode'], *sys.modules)"
@@ -158,7 +158,7 @@ def _printed(code: str, environment: dict[str, str]) -> list[str]:
 
 
 def test_following_one_request_takes_at_most_ten_files_and_500_lines(carol: User) -> None:
-    """Proves the reader's budget: the functions that one PATCH runs through, and the models that it fills."""
+    """The reader's budget: the functions that one PATCH runs through, and the models that it fills."""
     passed: dict[str, set[int]] = {}
 
     def note(frame: FrameType, *_: object) -> None:
