@@ -29,7 +29,7 @@ soak: ## Run the same tests at their long sizes
 	@$(MAKE) test SOAK=--soak
 
 bench: $(ready) ## Measure what a request costs, and write it into the README (QUICK=1: only look, in a minute)
-	@$(BIN)/python -m bench $(if $(QUICK),--quick,--write)
+	@$(BIN)/python -m dev.bench $(if $(QUICK),--quick,--write)
 
 check: $(ready) ## Check style and types
 	@$(BIN)/ruff format --check .

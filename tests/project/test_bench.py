@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import measure, report
-from bench.operations import OPERATIONS
+from dev.bench import measure, report
+from dev.bench.operations import OPERATIONS
 from migrations.__main__ import migrate
 
 TINY = measure.Sizes(1, 1, 1, 600, 10, 2, (2,), 0.2)

@@ -139,7 +139,7 @@ NEVER_USED = {
 def test_nothing_is_imported_that_a_request_never_uses(environment: dict[str, str]) -> None:
     """For a process that has imported the handler and answered one request."""
     code = (
-        "import sys; from bench.operations import event; from bench.worker import CONTEXT; import handler; "
+        "import sys; from dev.bench.operations import event; from dev.bench.worker import CONTEXT; import handler; "
         "print(handler.handler(event('create', 'imports'), CONTEXT)['statusCode'], *sys.modules)"
     )
     status, *imported = _printed(code, environment)

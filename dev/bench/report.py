@@ -2,7 +2,7 @@
 
 import re
 
-from bench.measure import CANDIDATES, PACKAGES, ROOT, Costs, Result
+from dev.bench.measure import CANDIDATES, PACKAGES, ROOT, Costs, Result
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"

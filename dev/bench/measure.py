@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 from uuid import UUID
 
-from bench.operations import OPERATIONS, event
+from dev.bench.operations import OPERATIONS, event
 from tests.support.pgbouncer import BINARY, counted_path
 from tests.support.proxy import Traffic, TrafficCounter
 from tests.support.sql import run_sql
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
-ROOT = Path(__file__).parent.parent
-CANDIDATES = {"bare psycopg2": "bench.bare_psycopg2", "this project": "handler", "SQLModel tutorial": "bench.tutorial"}
+ROOT = Path(__file__).parent.parent.parent
+CANDIDATES = {
+    "bare psycopg2": "dev.bench.bare_psycopg2",
+    "this project": "handler",
+    "SQLModel tutorial": "dev.bench.tutorial",
+}
 """The module of each candidate's handler."""
 
 ROUND_TRIP_SECONDS = 0.01
@@ -71,7 +75,7 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         # Past the proxy, which is one process and would be what is measured.
         direct = uri.replace(f":{wire.port}/", f":{wire.upstream}/")
         result["load"] = [
-            json.loads(_python(direct, "-m", "bench.load", str(processes), str(sizes.load_seconds)))
+            json.loads(_python(direct, "-m", "dev.bench.load", str(processes), str(sizes.load_seconds)))
             for processes in sizes.processes
         ]
         log("imports")
@@ -85,7 +89,7 @@ class Worker:
     def __init__(self, candidate: str, uri: str) -> None:
         self.user, self.todo_id = f"bench|{candidate}".replace(" ", "-"), ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", CANDIDATES[candidate]],
+            [sys.executable, "-m", "dev.bench.worker", CANDIDATES[candidate]],
             cwd=ROOT,
             env=os.environ | {"NEON_DATABASE_URL": uri},
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Many function instances at once: `python -m bench.load PROCESSES SECONDS` prints a JSON object.
+"""Many function instances at once: `python -m dev.bench.load PROCESSES SECONDS` prints a JSON object.
 
 Lambda runs one invocation per instance, so each instance is a process. They are forked from one that has imported the
 handler, for importing it 50 times over would take longer than the measurement.
@@ -13,8 +13,8 @@ import sys
 import time
 from multiprocessing.synchronize import Barrier
 
-from bench.operations import OPERATIONS, event
-from bench.worker import CONTEXT
+from dev.bench.operations import OPERATIONS, event
+from dev.bench.worker import CONTEXT
 
 _start: Barrier
 

@@ -1,4 +1,4 @@
-"""Measure and print, and with `--write` put the result into the README: `python -m bench [--quick] [--write]`."""
+"""Measure and print, and with `--write` put the result into the README: `python -m dev.bench [--quick] [--write]`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from psycopg2.extensions import parse_dsn
 
-from bench import measure, report
+from dev.bench import measure, report
 from dev.postgres import Postgres, PostgresError
 from migrations.__main__ import migrate
 from tests.support.sql import run_sql

@@ -1,4 +1,4 @@
-"""One candidate in a process of its own: `python -m bench.worker MODULE`, events in, responses and their cost out.
+"""One candidate in a process of its own: `python -m dev.bench.worker MODULE`, events in, responses and their cost out.
 
 Each line of standard input is an event in JSON, each line of standard output the response and its milliseconds. What a
 candidate does to its process (a wait callback, threads, a heap of models) does not touch the others.
