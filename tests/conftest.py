@@ -1,6 +1,7 @@
 """Fixtures: one PostgreSQL, one migrated database, two entry points, and two users who both own todos."""
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -19,30 +20,26 @@ from tests.support.proxy import TrafficCounter
 from tests.support.servers import free_port, start_server
 from tests.support.sql import run_sql
 from tests.support.users import User, new_user
+from tests.support.zip import build_zip
 
 _numbers = count(1)
 _MISSING = pytest.StashKey[list[str]]()
 
-
 LEAST_TESTS = {"direct": 1385, "--pgbouncer": 613}
-"""How many tests each pass has at least. The second pass runs those that are marked `pooled` or `pgbouncer`."""
+"""The minimum number of tests of each pass. The second pass runs those that are marked `pooled` or `pgbouncer`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--soak` and `--pgbouncer`."""
     parser.addoption("--soak", action="store_true", help="run the tests at their long sizes")
     parser.addoption("--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what is not on this machine. In CI, where nobody would read it, that is a failure."""
+    """Find the tools that this machine lacks. In CI, where nobody reads the report, a missing tool fails the run."""
+    tools = list(TOOLS.values())
     if config.getoption("--pgbouncer"):
-        is_there: dict[str, object] = {
-            "PgBouncer is not on this machine, so no test goes through it: apt-get install pgbouncer": BINARY
-        }
-    else:
-        is_there = {sentence: tool for tool, sentence in TOOLS.values()}
-    missing = [sentence for sentence, tool in is_there.items() if not tool]
+        tools = [(BINARY, "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer")]
+    missing = [message for tool, message in tools if not tool]
     if missing and os.environ.get("CI"):
         pytest.exit(missing[0], returncode=1)
     if missing and config.getoption("--pgbouncer"):
@@ -51,15 +48,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Repeat at the end what is not on this machine."""
-    for sentence in config.stash[_MISSING]:
-        terminalreporter.write_line(sentence)
+    """Report the missing tools."""
+    for message in config.stash[_MISSING]:
+        terminalreporter.write_line(message)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this machine cannot run, and choose the tests of this pass."""
+    """Skip what this machine cannot run, and select the tests of this pass."""
 
-    def chosen(item: pytest.Item) -> bool:
+    def is_selected(item: pytest.Item) -> bool:
         if any(item.get_closest_marker(marker) and not tool for marker, (tool, _) in TOOLS.items()):
             return False
         if item.get_closest_marker("soak") and not config.getoption("--soak"):
@@ -69,17 +66,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return not needs_pgbouncer
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("either_api") == "local":
-            return False  # PgBouncer makes no difference to how a request reaches the API
+            return False  # PgBouncer is behind the API, so one entry point is enough
         return needs_pgbouncer or item.get_closest_marker("pooled") is not None
 
-    items[:] = filter(chosen, items)
+    items[:] = filter(is_selected, items)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a complete run that has lost tests: a marker or a fixture that was renamed must not drop them silently."""
+    """Fail a complete run with too few tests: a renamed marker or fixture must not drop tests silently."""
     config = session.config
-    reporter = config.pluginmanager.get_plugin("terminalreporter")  # which pytest-xdist's workers do not have
+    reporter = config.pluginmanager.get_plugin("terminalreporter")  # None in the workers of pytest-xdist
     missing = config.stash[_MISSING]
     is_complete = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     is_partial = not is_complete or config.option.keyword or config.option.collectonly
@@ -89,12 +86,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     passed = len(reporter.stats.get("passed", []))
     if passed < least:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter.write_line(f"\nOnly {passed} tests ran, of at least {least}: have some lost their marker?", red=True)
+        reporter.write_line(f"\nOnly {passed} tests ran, expected at least {least}. Is a marker missing?", red=True)
 
 
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
-    """Whether the tests run at their long sizes."""
+    """Whether the run has the option `--soak`."""
     return bool(request.config.getoption("--soak"))
 
 
@@ -109,9 +106,11 @@ def through_pgbouncer(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for the whole run. Its time zone is not UTC, so that nothing comes out right by luck."""
+    """One PostgreSQL for the whole run, with a time zone other than UTC to find code that assumes UTC."""
     with (
-        TemporaryDirectory(prefix="todo-api-tests-") as folder,  # not pytest's own, which only root could enter as root
+        TemporaryDirectory(
+            prefix="todo-api-tests-"
+        ) as folder,  # PostgreSQL, run by root as another user, cannot enter tmp_path
         Postgres(Path(folder), "fsync=off", "timezone=Asia/Kathmandu", "max_connections=200") as server,
     ):
         yield server
@@ -119,7 +118,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def new_database(postgres: Postgres) -> Callable[[], str]:
-    """Makes empty databases, and returns their URIs."""
+    """Create an empty database and return its URI."""
 
     def make() -> str:
         name = f"database_{next(_numbers)}"
@@ -131,7 +130,7 @@ def new_database(postgres: Postgres) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def database(new_database: Callable[[], str]) -> str:
-    """The migrated database that the API works on."""
+    """The migrated database of the API."""
     uri = new_database()
     migrate(uri)
     return uri
@@ -139,7 +138,7 @@ def database(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
-    """Looks into the database past the API."""
+    """Run a statement on the database, without the API."""
     connection = psycopg2.connect(database)
     connection.autocommit = True
 
@@ -154,14 +153,14 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 @pytest.fixture(scope="session")
 def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, TrafficCounter]]:
-    """The URI under which the API reaches the database, and what it passes: a counter, and PgBouncer if asked for."""
+    """The database's URI for the API, through the traffic counter and optionally PgBouncer, and the counter."""
     with counted_path(database, pooled=request.config.getoption("--pgbouncer")) as path:
         yield path
 
 
 @pytest.fixture(scope="session")
 def wire(path_to_database: tuple[str, TrafficCounter]) -> TrafficCounter:
-    """The counter between the API and the database."""
+    """The traffic counter between the API and the database."""
     return path_to_database[1]
 
 
@@ -180,7 +179,7 @@ def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def lambda_api(environment: dict[str, str]) -> Api:
-    """The API through the Lambda handler, warm."""
+    """The API through the Lambda handler, after a first request."""
     os.environ |= environment
     call = Api(through_lambda)
     call("GET", "/v1/todos", user="first-request")
@@ -189,7 +188,7 @@ def lambda_api(environment: dict[str, str]) -> Api:
 
 @pytest.fixture(scope="session")
 def local_port(environment: dict[str, str]) -> Iterator[int]:
-    """The port of the local server, as `make run` starts it."""
+    """The port of a running local server."""
     port = free_port()
     server = start_server(port, environment)
     yield port
@@ -210,7 +209,25 @@ def either_api(request: pytest.FixtureRequest) -> Api:
     return api
 
 
-# --- the two users ----------------------------------------------------------------------------------------------------
+# --- the Lambda zip ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip for this machine."""
+    return build_zip(tmp_path_factory.mktemp("zip") / "todo-api.zip")
+
+
+@pytest.fixture(scope="session")
+def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unzipped files, which are /var/task on Lambda."""
+    folder = tmp_path_factory.mktemp("task")
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    return folder
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `npx serverless package` makes of serverless.yml, stage by stage."""
+"""The CloudFormation template that `npx serverless package` makes of serverless.yml for each stage."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # it has no types, and comes with cfn-lint
+import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
 
 from deploy import build
 from tests.support.machine import ROOT
@@ -35,7 +35,7 @@ COMMANDS = {
         *("--param", "cors-origins=https://login.example"),
     ],
 }
-"""The options that each stage is packaged with here: between them, each setting's default and another value."""
+"""The options of each stage. Together they use the default and another value of every setting."""
 
 RESOURCES = {
     "ServerlessDeploymentBucket": "AWS::S3::Bucket",
@@ -86,18 +86,17 @@ def project(projects: dict[str, Project], stage: str) -> Project:
 
 @pytest.fixture
 def resources(project: Project) -> dict[str, Any]:
-    """The resources of the stage's stack. A version's logical id loses its hash."""
-    return {re.sub(r"(?<=^ApiLambdaVersion).*", "", name): made for name, made in project.resources.items()}
+    """The resources of the stage's stack, without the hash in the version's logical ID."""
+    return {re.sub(r"(?<=^ApiLambdaVersion).*", "", name): resource for name, resource in project.resources.items()}
 
 
-def test_these_are_all_the_resources(stage: str, resources: dict[str, Any]) -> None:
-    """What a stage consists of, and that only SnapStart needs an alias."""
+def test_stack_has_exactly_these_resources_and_only_prod_an_alias(stage: str, resources: dict[str, Any]) -> None:
     alias = {"ApiSnapStartLambdaAlias": "AWS::Lambda::Alias"} if stage == "prod" else {}
     assert {name: resource["Type"] for name, resource in resources.items()} == RESOURCES | alias
 
 
-def test_cfn_lint_finds_only_what_the_framework_repeats(project: Project, stage: str) -> None:
-    """The template is sound. W3005 is a DependsOn that a reference implies; all of them are osls's own."""
+def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(project: Project, stage: str) -> None:
+    """W3005 is a DependsOn that a reference implies."""
     lint = Path(sys.executable).with_name("cfn-lint")
     command = [str(lint), str(project.template), "--format", "json", "--regions", "eu-central-1"]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -108,32 +107,27 @@ def test_cfn_lint_finds_only_what_the_framework_repeats(project: Project, stage:
     assert sorted(findings) == [*alias, *routes, ("W3005", "HttpApiStage")]
 
 
-def test_each_time_limit_leaves_room_for_the_one_inside(resources: dict[str, Any]) -> None:
-    """The database's budget fits into the function's time, and that and a cold start into the gateway's."""
+def test_database_timeout_is_below_the_functions_and_that_below_the_gateways(resources: dict[str, Any]) -> None:
     function = resources["ApiLambdaFunction"]["Properties"]["Timeout"]
     integration = resources["HttpApiIntegrationApi"]["Properties"]["TimeoutInMillis"] / 1000
-    budget = Settings.model_fields["database_timeout_seconds"].default
-    assert budget + 1 < function
-    assert function + 10 < integration < 30
+    database = Settings.model_fields["database_timeout_seconds"].default
+    assert database + 1 < function
+    assert function + 10 < integration < 30  # 10 s for a cold start
 
 
-def test_requests_are_throttled_and_ready_on_its_own(stage: str, resources: dict[str, Any]) -> None:
-    """The limits, and that the route which has its own is there before they are set."""
+def test_requests_are_throttled_and_ready_has_its_own_limits(stage: str, resources: dict[str, Any]) -> None:
     gateway = resources["HttpApiStage"]
     rate, burst = {"dev": (20, 40), "prod": (200, 400), "branch-login": (7, 40)}[stage]
     default = gateway["Properties"]["DefaultRouteSettings"]
-    assert {name: int(value) for name, value in default.items()} == {
-        "ThrottlingRateLimit": rate,
-        "ThrottlingBurstLimit": burst,
-    }
+    limits = {name: int(value) for name, value in default.items()}
+    assert limits == {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": burst}
     ready = {"ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 5}
     assert gateway["Properties"]["RouteSettings"] == {"GET /ready": ready}
     assert resources["HttpApiRouteGetReady"]["Properties"]["RouteKey"] == "GET /ready"
-    assert "HttpApiRouteGetReady" in gateway["DependsOn"]
+    assert "HttpApiRouteGetReady" in gateway["DependsOn"]  # the stage rejects settings of a missing route
 
 
-def test_every_path_reaches_the_function_and_nothing_authorizes(resources: dict[str, Any]) -> None:
-    """Preflights, /health and unknown paths are the application's to answer, without a stage's prefix."""
+def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(resources: dict[str, Any]) -> None:
     routes = [resource["Properties"] for resource in resources.values() if resource["Type"].endswith("V2::Route")]
     assert {route["RouteKey"] for route in routes} == {"$default", "GET /ready"}
     assert not any("AuthorizerId" in route or "AuthorizationType" in route for route in routes)
@@ -142,8 +136,8 @@ def test_every_path_reaches_the_function_and_nothing_authorizes(resources: dict[
     assert "CorsConfiguration" not in resources["HttpApi"]["Properties"]
 
 
-def test_logs_are_json_are_kept_for_a_while_and_lead_to_each_other(stage: str, resources: dict[str, Any]) -> None:
-    """The retention of both log groups, and that a line of the gateway's names both requests, and no path."""
+def test_logs_are_json_expire_and_share_request_ids(stage: str, resources: dict[str, Any]) -> None:
+    """The access log has the request IDs of the gateway and the function, but neither path nor user."""
     days = 90 if stage == "prod" else 14
     groups = [resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::Logs::LogGroup"]
     assert [group["RetentionInDays"] for group in groups] == [days, days]
@@ -154,21 +148,15 @@ def test_logs_are_json_are_kept_for_a_while_and_lead_to_each_other(stage: str, r
     assert not {"$context.path", "$context.authorizer.claims.sub"} & set(line.values())
 
 
-def test_the_function_is_what_the_stage_asks_for(stage: str, resources: dict[str, Any]) -> None:
-    """Architecture, concurrency, tracing and tags, and the whole environment."""
+def test_function_has_the_settings_and_environment_of_its_stage(stage: str, resources: dict[str, Any]) -> None:
     function = resources["ApiLambdaFunction"]["Properties"]
     assert function["FunctionName"] == f"{stage}-todo-api"
     assert function["Architectures"] == ["x86_64" if stage == "branch-login" else "arm64"]
-    concurrency = {"prod": 50, "branch-login": 5}
-    assert function.get("ReservedConcurrentExecutions") == concurrency.get(stage)
-    tracing = {"branch-login": {"Mode": "Active"}}
-    assert function.get("TracingConfig") == tracing.get(stage)
+    assert function.get("ReservedConcurrentExecutions") == {"prod": 50, "branch-login": 5}.get(stage)
+    assert function.get("TracingConfig") == {"branch-login": {"Mode": "Active"}}.get(stage)
     assert function["Tags"] == [{"Key": "service", "Value": "todo-api"}, {"Key": "stage", "Value": stage}]
-    origins = {
-        "dev": "http://localhost:3000,http://localhost:5173",
-        "prod": "",
-        "branch-login": "https://login.example",
-    }
+    development = "http://localhost:3000,http://localhost:5173"
+    origins = {"dev": development, "prod": "", "branch-login": "https://login.example"}
     assert function["Environment"]["Variables"] == {
         "NEON_DATABASE_URL_PARAMETER": f"/todo-api/{stage}/neon-database-url",
         "RES_OPTIONS": "timeout:1 attempts:2",
@@ -177,8 +165,7 @@ def test_the_function_is_what_the_stage_asks_for(stage: str, resources: dict[str
     }
 
 
-def test_only_prod_is_snapshotted_and_then_called_through_its_alias(stage: str, resources: dict[str, Any]) -> None:
-    """The gateway calls the published version where there is a snapshot, and the function elsewhere."""
+def test_only_prod_has_snapstart_and_is_called_through_the_alias(stage: str, resources: dict[str, Any]) -> None:
     function = {"Fn::GetAtt": ["ApiLambdaFunction", "Arn"]}
     called = resources["HttpApiIntegrationApi"]["Properties"]["IntegrationUri"]
     permitted = resources["ApiLambdaPermissionHttpApi"]["Properties"]["FunctionName"]
@@ -191,13 +178,12 @@ def test_only_prod_is_snapshotted_and_then_called_through_its_alias(stage: str, 
     assert resources["ApiSnapStartLambdaAlias"]["Properties"]["Name"] == "snapstart"
 
 
-def test_the_role_may_write_its_log_and_read_one_parameter(stage: str, resources: dict[str, Any]) -> None:
-    """All of its rights. An asterisk is a log group's streams, or stands for X-Ray, which knows no resources."""
+def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(stage: str, resources: dict[str, Any]) -> None:
     (policy,) = resources["IamRoleLambdaExecution"]["Properties"]["Policies"]
     group = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/lambda/{stage}-todo-api"
     parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"
     key = KEY if stage == "branch-login" else {"Ref": "AWS::NoValue"}
-    tracing = (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
+    tracing = ("Allow", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])  # X-Ray has no resources
     assert [(rule["Effect"], rule["Action"], rule["Resource"]) for rule in policy["PolicyDocument"]["Statement"]] == [
         ("Allow", ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"], [{"Fn::Sub": f"{group}:*"}]),
         ("Allow", ["logs:PutLogEvents"], [{"Fn::Sub": f"{group}:*:*"}]),
@@ -206,37 +192,30 @@ def test_the_role_may_write_its_log_and_read_one_parameter(stage: str, resources
             ["ssm:GetParameter", "kms:Decrypt"],
             [{"Fn::Sub": f"{parameter}/todo-api/{stage}/neon-database-url"}, key],
         ),
-        *([("Allow", *tracing)] if stage == "branch-login" else []),
+        *([tracing] if stage == "branch-login" else []),
     ]
     assert "ManagedPolicyArns" not in resources["IamRoleLambdaExecution"]["Properties"]
 
 
 def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:
-    """What each looks at and when it goes off, that quiet hours are no alarm, and whom it tells."""
     api = [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
     function = [{"Name": "FunctionName", "Value": {"Ref": "ApiLambdaFunction"}}]
-    alarms = {name: made["Properties"] for name, made in resources.items() if name.endswith("Alarm")}
-    told = [TOPIC if stage == "branch-login" else {"Ref": "AWS::NoValue"}]
+    alarms = {name: resource["Properties"] for name, resource in resources.items() if name.endswith("Alarm")}
+    topics = [TOPIC if stage == "branch-login" else {"Ref": "AWS::NoValue"}]
     for alarm in alarms.values():
-        assert (alarm["AlarmActions"], alarm["OKActions"], alarm["TreatMissingData"]) == (told, told, "notBreaching")
+        assert (alarm["AlarmActions"], alarm["OKActions"], alarm["TreatMissingData"]) == (
+            topics,
+            topics,
+            "notBreaching",
+        )
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
     rate, *counts = alarms["ServerErrorsAlarm"]["Metrics"]
-    assert (rate, alarms["ServerErrorsAlarm"]["Threshold"]) == (
-        {"Id": "rate", "Expression": "IF(errors >= 5, 100 * errors / requests, 0)"},
-        5,
-    )
-    assert counts == [
-        {
-            "Id": name,
-            "ReturnData": False,
-            "MetricStat": {
-                "Metric": {"Namespace": "AWS/ApiGateway", "MetricName": metric, "Dimensions": api},
-                "Period": 300,
-                "Stat": "Sum",
-            },
-        }
-        for name, metric in (("errors", "5xx"), ("requests", "Count"))
-    ]
+    assert rate == {"Id": "rate", "Expression": "IF(errors >= 5, 100 * errors / requests, 0)"}
+    assert alarms["ServerErrorsAlarm"]["Threshold"] == 5
+    for count, name, metric in zip(counts, ("errors", "requests"), ("5xx", "Count"), strict=True):
+        source = {"Namespace": "AWS/ApiGateway", "MetricName": metric, "Dimensions": api}
+        statistic = {"Metric": source, "Period": 300, "Stat": "Sum"}
+        assert count == {"Id": name, "ReturnData": False, "MetricStat": statistic}
     watched = {
         name: (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"], alarm["Threshold"])
         for name, alarm in alarms.items()
@@ -250,8 +229,7 @@ def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[s
     assert alarms["LatencyAlarm"]["ExtendedStatistic"] == "p95"
 
 
-def test_the_zip_is_the_one_built_for_the_architecture(project: Project, stage: str) -> None:
-    """What is uploaded is what deploy/build.py made, and for which processor it was told to."""
+def test_uploaded_zip_is_built_for_the_architecture_of_the_stage(project: Project, stage: str) -> None:
     (archive,) = (project.folder / ".serverless").glob("*.zip")
     architecture = "x86_64" if stage == "branch-login" else "arm64"
     assert ZipFile(archive).read("handler.py").decode() == f"# for {architecture}"
@@ -259,16 +237,14 @@ def test_the_zip_is_the_one_built_for_the_architecture(project: Project, stage: 
     assert key.endswith(f"/{archive.name}")
 
 
-def test_no_secret_is_packaged(project: Project) -> None:
-    """The connection string in the environment of who deploys is in no file of the package."""
+def test_database_url_in_the_environment_is_not_packaged(project: Project) -> None:
     files = [path.read_bytes() for path in (project.folder / ".serverless").rglob("*") if path.is_file()]
     assert len(files) == 4
     assert not any(b"canary" in content for content in files)
     assert "canary" in CANARY
 
 
-def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path) -> None:
-    """The README's lines: with them /v1 asks for a token, and preflights, /health and the rest do not."""
+def test_authorizer_of_the_readme_protects_v1_but_not_preflights_or_other_paths(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(provider:.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
     configuration = yaml.safe_load((project.folder / "serverless.yml").read_text())
@@ -278,7 +254,8 @@ def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path)
     (project.folder / "serverless.yml").write_text(yaml.safe_dump(configuration))
     outcome = project.run("package", "--param", "identity-source=authorizer")
     assert outcome.returncode == 0, outcome.stderr
-    routes = [made["Properties"] for made in project.resources.values() if made["Type"].endswith("V2::Route")]
+    resources = project.resources.values()
+    routes = [resource["Properties"] for resource in resources if resource["Type"].endswith("V2::Route")]
     assert {route["RouteKey"]: route.get("AuthorizationType") for route in routes} == {
         "$default": None,
         "GET /ready": None,
@@ -287,11 +264,9 @@ def test_the_authorizer_of_the_readme_guards_v1_and_nothing_else(tmp_path: Path)
     }
 
 
-def test_the_zip_that_is_deployed_is_the_real_one_and_for_arm64(tmp_path: Path) -> None:
-    """Packaging runs deploy/build.py itself, and that its files are for Lambda's arm64 by default."""
+def test_package_runs_the_real_build_for_arm64_by_default(tmp_path: Path) -> None:
     project = Project(tmp_path, build=None)
-    # With all of this machine's environment, which says where packages come from.
-    outcome = project.run("package", **os.environ)
+    outcome = project.run("package", **os.environ)  # which has the settings of the package index
     assert outcome.returncode == 0, outcome.stderr
     with ZipFile(project.folder / ".serverless" / "todo-api.zip") as archive:
         assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, and writes it where the README shows it."""
+"""The benchmark measures every number of the README's table."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,8 @@ from migrations.__main__ import migrate
 TINY = measure.Sizes(1, 1, 1, 600, 10, 2, (2,), 0.2)
 
 
-def test_a_run_finds_every_number_and_the_counts_of_bare_psycopg2(new_database: Callable[[], str]) -> None:
-    """Each operation makes as many connections and round trips, also as the first of a process.
-
-    One test, because a run takes some seconds.
-    """
+def test_run_measures_every_number_and_our_counts_equal_those_of_bare_psycopg2(new_database: Callable[[], str]) -> None:
+    """Connections, statements and round trips are equal in each operation, also in the first of a process."""
     database = new_database()
     migrate(database)
     result = measure.run(database, TINY, print)
@@ -41,6 +38,5 @@ def test_a_run_finds_every_number_and_the_counts_of_bare_psycopg2(new_database: 
         report.replaced("before\nafter\n", section)
 
 
-def test_the_readme_has_a_place_for_the_result() -> None:
-    """`make bench` can write what it has measured."""
+def test_make_bench_can_write_its_result_into_the_readme() -> None:
     assert report.replaced(report.README.read_text(), "measured") != report.README.read_text()

@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""The README matches the code."""
 
 import re
 from collections.abc import Callable
@@ -14,15 +14,13 @@ README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.curl
-def test_each_curl_example_answers_as_shown(local_api: Api, sql: Callable[..., object]) -> None:
-    """Every example: its status, the fields shown and the body, but for ids and times."""
-    sql("DELETE FROM todos WHERE user_id = 'alice'")  # the examples of docs/openapi.json are hers too
+def test_each_curl_example_responds_as_shown(local_api: Api, sql: Callable[..., object]) -> None:
+    sql("DELETE FROM todos WHERE user_id = 'alice'")  # the tests of docs/openapi.json use alice too
     with relay(local_api) as server:
         assert run_commands(ROOT / "README.md", server.url) == 9
 
 
 def test_each_setting_is_in_the_readme_with_its_default() -> None:
-    """The table of variables is complete and true."""
     table = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*)\|", README, re.MULTILINE))
     for name, field in Settings.model_fields.items():
         shown = table.pop(name.upper()).strip().strip("`")
@@ -32,6 +30,5 @@ def test_each_setting_is_in_the_readme_with_its_default() -> None:
 
 
 def test_the_readme_names_every_module() -> None:
-    """The layout in the README is the layout."""
     for path in [*(ROOT / "todo_api").rglob("*.py"), ROOT / "handler.py"]:
         assert path.name == "__init__.py" or f"`{path.name}`" in README

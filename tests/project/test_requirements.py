@@ -1,4 +1,4 @@
-"""The lock files hold what pyproject.toml asks for, pinned and hashed to the last package."""
+"""The lock files contain the requirements of pyproject.toml, and pin and hash every package."""
 
 import re
 import tomllib
@@ -8,21 +8,21 @@ from tests.support.machine import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOR_LAMBDA: list[str] = PROJECT["project"]["dependencies"]
 GROUPS = {
-    name: [entry for entry in entries if isinstance(entry, str)]  # the others include another group
+    name: [entry for entry in entries if isinstance(entry, str)]  # the other entries include another group
     for name, entries in PROJECT["dependency-groups"].items()
 }
 FOR_DEVELOPMENT = [entry for entries in GROUPS.values() for entry in entries]
 
 
 def _locked(name: str) -> dict[str, list[str]]:
-    """The entries of a lock file: each `package==version`, markers included, and its hashes."""
+    """Return the entries of a lock file, `package==version` with its markers, and their hashes."""
     text = (ROOT / name).read_text().replace("\\\n", "")
     lines = [line.split("--hash=") for line in text.splitlines() if not line.lstrip().startswith("#")]
     return {entry.strip(): [value.strip() for value in hashes] for entry, *hashes in lines}
 
 
 def _pin(entry: str) -> str:
-    """`package==version` of a requirement, without extras and markers."""
+    """Return `package==version` without extras and markers."""
     return re.sub(r"\[.*?\]", "", entry.split(";")[0]).strip()
 
 
@@ -37,8 +37,8 @@ def test_every_package_is_pinned_and_hashed() -> None:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for value in hashes), entry
 
 
-def test_the_lock_files_hold_what_pyproject_asks_for() -> None:
-    """After a change there, run `make lock`."""
+def test_lock_files_contain_the_requirements_of_pyproject() -> None:
+    """After a change of pyproject.toml, run `make lock`."""
     assert {_pin(entry) for entry in FOR_LAMBDA} <= {_pin(entry) for entry in LAMBDA}
     assert {_pin(entry) for entry in GROUPS["uv"]} == {_pin(entry) for entry in UV}
     assert {_pin(entry) for entry in FOR_LAMBDA + GROUPS["uv"] + GROUPS["run"]} <= {_pin(entry) for entry in RUN}
@@ -51,13 +51,13 @@ def test_each_lock_file_contains_the_one_before() -> None:
     assert UV.items() <= RUN.items()
 
 
-def test_nothing_for_development_goes_to_lambda() -> None:
-    """boto3 and botocore are part of Lambda's runtime."""
+def test_lambda_requirements_have_no_development_packages() -> None:
+    """Nor boto3 and botocore, which are part of Lambda's runtime."""
     names = {entry.split("==")[0] for entry in LAMBDA}
     assert not names & {_pin(entry).split("==")[0] for entry in FOR_DEVELOPMENT}
     assert not names & {"boto3", "botocore"}
 
 
-def test_requirements_for_lambda_have_no_markers() -> None:
-    """The installer evaluates markers for the machine that it runs on, and not for Lambda."""
+def test_lambda_requirements_have_no_markers() -> None:
+    """The installer would evaluate them for the build machine, not for Lambda."""
     assert [entry for entry in LAMBDA if ";" in entry] == []

@@ -1,4 +1,4 @@
-"""The environment: what is taken, and what stops the start with one sentence that does not tell the value."""
+"""The settings from the environment: valid values, and errors that do not show the value."""
 
 import os
 import subprocess
@@ -20,14 +20,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_each_usual_scheme_names_the_same_database(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-    """The query string is kept whatever the scheme."""
+def test_each_usual_scheme_gives_the_same_url_with_its_query(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     monkeypatch.setenv("NEON_DATABASE_URL", URL.replace("postgresql", scheme))
     assert Settings.from_environment().neon_database_url == URL
 
 
-def test_all_else_has_a_default() -> None:
-    """The database's URL is the only variable that has to be set."""
+def test_every_setting_except_the_database_url_has_a_default() -> None:
     settings = Settings.from_environment()
     assert settings.identity_source == "header"
     assert settings.cors_origins == ()
@@ -35,25 +33,17 @@ def test_all_else_has_a_default() -> None:
     assert settings.database_timeout_seconds == 8
 
 
-def test_origins_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How several origins are written."""
+def test_cors_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", " https://app.example, http://localhost:3000 ,")
     assert Settings.from_environment().cors_origins == ("https://app.example", "http://localhost:3000")
 
 
+SCHEMES = "must start with postgresql://, postgres:// or postgresql+psycopg2://"
 MALFORMED = [
     ("NEON_DATABASE_URL", None, "is not set"),
     ("NEON_DATABASE_URL", "", "is not set"),
-    (
-        "NEON_DATABASE_URL",
-        "mysql://u:s3cr3t@h/d",
-        "must start with postgresql://, postgres:// or postgresql+psycopg2://",
-    ),
-    (
-        "NEON_DATABASE_URL",
-        "postgresql+psycopg://h/s3cr3t",
-        "must start with postgresql://, postgres:// or postgresql+psycopg2://",
-    ),
+    ("NEON_DATABASE_URL", "mysql://u:s3cr3t@h/d", SCHEMES),
+    ("NEON_DATABASE_URL", "postgresql+psycopg://h/s3cr3t", SCHEMES),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h/d?nonsense=s3cr3t", "is not a URL that libpq can read"),
     ("NEON_DATABASE_URL", "postgresql://u:%zzs3cr3t@h/d", "is not a URL that libpq can read"),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@/d", "must name a host and a database"),
@@ -72,32 +62,30 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("name", "value", "reason"), MALFORMED)
-def test_a_malformed_value_is_told_in_one_sentence(
+def test_malformed_value_raises_an_error_with_the_name_but_not_the_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str | None, reason: str
 ) -> None:
-    """The sentence names the variable and not its value, also in what Python remembers of the cause."""
+    """The error has no cause or context either, because those would contain the value."""
     if value is None:
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         Settings.from_environment()
-    assert str(told.value) == f"The environment variable {name} is not usable: {reason}."
-    assert told.value.__cause__ is None
-    assert told.value.__context__ is None
+    assert str(raised.value) == f"The environment variable {name} is not usable: {reason}."
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
 
 
-def test_the_lambda_function_does_not_start_without_its_settings() -> None:
-    """Importing the handler fails with that sentence, before any request."""
+def test_importing_the_handler_without_settings_fails_with_this_error() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-c", "import handler"]
     outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
-    sentence = "The environment variable NEON_DATABASE_URL is not usable: is not set."
-    assert outcome.stderr.splitlines()[-1] == f"todo_api.settings.SettingsError: {sentence}"
+    message = "The environment variable NEON_DATABASE_URL is not usable: is not set."
+    assert outcome.stderr.splitlines()[-1] == f"todo_api.settings.SettingsError: {message}"
 
 
-def test_settings_do_not_show_the_url() -> None:
-    """Printing the settings gives nothing away."""
+def test_printed_settings_do_not_show_the_url() -> None:
     assert "s3cr3t" not in repr(Settings.from_environment())
     assert "neon.tech" not in f"{Settings.from_environment()}"

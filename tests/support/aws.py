@@ -1,6 +1,6 @@
-"""A stand-in for AWS: it writes down every call of a deploy, and answers as if the stage's stack stood already.
+"""A fake AWS that records the calls of a deploy in order, and by default reports an existing stack.
 
-It shows what is asked of AWS and in which order, and not whether AWS would agree: no template is executed here.
+It does not execute templates, so it cannot show whether AWS accepts them.
 """
 
 import json
@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qs
 
-READING = re.compile(r"(Describe|Get|List|Head|Validate)[A-Z]\w*")
-"""What changes nothing in an account."""
+READ_ACTIONS = re.compile(r"(Describe|Get|List|Head|Validate)[A-Z]\w*")
+"""Actions that change nothing in an account."""
 
-_NOTHING = "<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"
+_RESPONSE = "<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"
 _STACK_ID = "arn:aws:cloudformation:eu-central-1:123456789012:stack/todo-api-dev/1"
 _DONE = "2026-11-20T00:00:00Z"
 _RESULTS = {
@@ -43,37 +43,36 @@ _VERBS = {"GET": "List", "HEAD": "Head", "PUT": "Put", "POST": "Post", "DELETE":
 
 @dataclass
 class Call:
-    """One call, as it arrived."""
+    """A recorded call."""
 
     service: str
     action: str
     parameters: dict[str, object]
     body: bytes
-    at_the_time: object
-    """What the witness saw then."""
+    observed: object
+    """The result of `Aws.observe` during this call."""
 
     def __str__(self) -> str:
-        """The name that AWS's documentation has for it."""
+        """Return the name as in an IAM policy."""
         return f"{self.service}:{self.action}"
 
 
 @dataclass
 class Aws:
-    """The stand-in, to be used in a `with` statement."""
+    """The fake AWS; `with` starts and stops its server."""
 
     parameters: dict[str, str] = field(default_factory=dict)
-    """What Parameter Store holds."""
+    """The parameters of Parameter Store."""
 
-    witness: Callable[[], object] = lambda: None
-    """Asked at each call, before it is answered."""
+    observe: Callable[[], object] = lambda: None
+    """Called for each request before its response."""
 
     stack_exists: bool = True
-    """Whether this stage was ever deployed."""
+    """Whether this stage was deployed before."""
 
     calls: list[Call] = field(default_factory=list)
 
     def __enter__(self) -> "Aws":
-        """Start to answer."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"aws": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -81,18 +80,17 @@ class Aws:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     @property
     def writes(self) -> list[str]:
-        """The calls that change something, in their order."""
-        return [str(call) for call in self.calls if not READING.fullmatch(call.action)]
+        """The calls that change something, in order."""
+        return [str(call) for call in self.calls if not READ_ACTIONS.fullmatch(call.action)]
 
-    def answer(self, call: Call) -> tuple[int, str]:
-        """The status and the body of the answer."""
+    def respond(self, call: Call) -> tuple[int, str]:
+        """Return status and body of the response."""
         if call.service == "ssm":
             name = call.parameters["Name"]
             if name not in self.parameters:
@@ -102,16 +100,16 @@ class Aws:
         if call.action == "DescribeStacks" and not self.stack_exists:
             return 400, _MISSING
         if call.service in ("cloudformation", "sts"):
-            return 200, _NOTHING.format(action=call.action, result=_RESULTS.get(call.action, ""))
+            return 200, _RESPONSE.format(action=call.action, result=_RESULTS.get(call.action, ""))
         if call.service == "s3":
             return 200, "<ListBucketResult/>" if call.action == "ListBucket" else ""
         if call.service == "lambda" and call.action in _LAMBDA:
             return 200, json.dumps(_LAMBDA[call.action])
-        return 404, json.dumps({"Message": "there is none"})
+        return 404, json.dumps({"Message": "not found"})
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Reads a call's name out of whichever protocol the service speaks."""
+    """Parse the call from the service's protocol, record it and respond."""
 
     protocol_version = "HTTP/1.1"
     aws: Aws
@@ -127,18 +125,17 @@ class _Handler(BaseHTTPRequestHandler):
             action = str(parameters.pop("Action"))
         elif service == "s3":
             path, _, query = self.path.partition("?")
-            action = _VERBS[self.command] + (
-                "Bucket" if path.count("/") == 1 or path.endswith("the-bucket/") else "Object"
-            )
+            is_bucket = path.count("/") == 1 or path.endswith("the-bucket/")
+            action = _VERBS[self.command] + ("Bucket" if is_bucket else "Object")
             parameters = {"path": path, "query": query}
         else:
             path, _, query = self.path.partition("?")
             kind = path.rsplit("/", 1)[-1].title() if self.command == "GET" else "Function"
             action = _VERBS[self.command] + (kind if kind in ("Versions", "Aliases") else "Function")
             parameters = {"path": path, "query": query}
-        call = Call(service, action, parameters, body, self.aws.witness())
+        call = Call(service, action, parameters, body, self.aws.observe())
         self.aws.calls.append(call)
-        status, text = self.aws.answer(call)
+        status, text = self.aws.respond(call)
         self.send_response(status)
         content = text.encode()
         self.send_header("Content-Type", "text/xml" if text.startswith("<") else "application/x-amz-json-1.1")
@@ -148,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815  # http.server's names
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815  # names of http.server
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""

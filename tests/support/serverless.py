@@ -1,4 +1,4 @@
-"""A copy of the project for the Serverless Framework to work on, so that no test writes into the project itself."""
+"""Run the Serverless Framework on a copy of the project, so that no test writes into the project itself."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from typing import Any
 from tests.support.machine import ROOT
 
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
-"""The command that `npx serverless` runs."""
+"""The program that `npx serverless` starts."""
 
 CANARY = "postgresql://canary:never-to-be-seen@canary.example/canary"
-"""Stands in the environment of every deploy as its NEON_DATABASE_URL, and belongs nowhere else."""
+"""The NEON_DATABASE_URL in the environment of each command. It must not appear in its output."""
 
 BUILD = """
 import sys, zipfile
@@ -22,7 +22,7 @@ _, _, architecture, _, output = sys.argv
 with zipfile.ZipFile(output, "w") as archive:
     archive.writestr("handler.py", f"# for {architecture}")
 """
-"""Stands for deploy/build.py, which takes its time: its real zips have tests of their own."""
+"""A fast replacement for deploy/build.py, which test_build.py tests."""
 
 
 class Project:
@@ -30,12 +30,12 @@ class Project:
 
     def __init__(self, folder: Path, build: str | None = BUILD) -> None:
         self.folder = folder / "project"
-        apart = shutil.ignore_patterns(".*", "node_modules", "tests", "docs", "__pycache__")
-        shutil.copytree(ROOT, self.folder, ignore=apart)
+        ignored = shutil.ignore_patterns(".*", "node_modules", "tests", "docs", "__pycache__")
+        shutil.copytree(ROOT, self.folder, ignore=ignored)
         (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
         if build:
             (self.folder / "deploy" / "build.py").write_text(build)
-        # What `make` finds is the environment that the tests run in, and it notes what it is started with.
+        # `make` runs the Python of the tests, and logs its arguments.
         python = self.folder / ".venv" / "bin" / "python"
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\necho "$@" >>.venv/started\nexec {sys.executable} "$@"\n')
@@ -43,27 +43,27 @@ class Project:
         (self.folder / ".venv" / "serving").touch()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the framework's command, with nothing of this machine's in the environment but the way to programs."""
-        bare = {
+        """Run the framework, with only PATH from this machine's environment."""
+        defaults = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder.parent),
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "NEON_DATABASE_URL": CANARY,
-            "SLS_AWS_MONITORING_FREQUENCY": "10",  # milliseconds between two looks at a stack's progress
+            "SLS_AWS_MONITORING_FREQUENCY": "10",  # poll every 10 ms
         }
         command = [str(SERVERLESS), *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=bare | environment, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env=defaults | environment, capture_output=True, text=True, check=False
         )
 
     @property
     def template(self) -> Path:
-        """The CloudFormation template that the last command made."""
+        """The CloudFormation template of the last command."""
         return self.folder / ".serverless" / "cloudformation-template-update-stack.json"
 
     @property
     def resources(self) -> dict[str, Any]:
-        """The template's resources by their logical ids."""
+        """The template's resources by logical ID."""
         resources: dict[str, Any] = json.loads(self.template.read_text())["Resources"]
         return resources

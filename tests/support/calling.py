@@ -1,0 +1,53 @@
+"""The code blocks of docs/calling.md, and its TypeScript as a module to run."""
+
+import json
+import subprocess
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.support.machine import ROOT
+from tests.support.pages import ADDRESS, Relay, blocks
+
+PAGE = ROOT / "docs" / "calling.md"
+BLOCKS = blocks(PAGE)
+NOT_EXECUTED, UNKNOWN, GATEWAY = [
+    text for (before, _), (language, text) in pairwise(BLOCKS) if language == "http" and before != "sh"
+]
+"""The responses that follow no command: the two kinds of 503, and one of API Gateway's own responses."""
+
+PROBLEM = "urn:todo-api:problem:"
+TYPESCRIPT_OPTIONS = [
+    *("--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess", "--noUnusedLocals"),
+    *("--noImplicitReturns", "--target", "es2022", "--module", "es2022", "--lib", "es2022,dom"),
+]
+
+
+class TypeScriptModule:
+    """The TypeScript blocks of the page, compiled as one module."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = count(1)
+        (folder / "page.ts").write_text("".join(text for language, text in BLOCKS if language == "ts"))
+        command = ["node", str(ROOT / "node_modules/typescript/bin/tsc"), *TYPESCRIPT_OPTIONS, "page.ts"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        self._code = (folder / "page.js").read_text()
+
+    def run(self, server: Relay, user: str, script: str) -> Any:
+        """Run a script that uses the module as `page`, with this server and user, and return its result."""
+        number = next(self._numbers)
+        assert self._code.count(ADDRESS) == self._code.count('"ada"') == 1
+        code = self._code.replace(ADDRESS, server.url).replace('"ada"', json.dumps(user))
+        (self._folder / f"page-{number}.mjs").write_text(code)
+        (self._folder / f"script-{number}.mjs").write_text(
+            f'import * as page from "./page-{number}.mjs";\n'
+            "const thrown = (promise) => promise.then(() => null, (error) => error);\n"
+            f"const result = await (async () => {{ {script} }})();\n"
+            "console.log(JSON.stringify(result));\n"
+        )
+        command = ["node", f"script-{number}.mjs"]
+        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
