@@ -62,14 +62,15 @@ RESOURCES = {
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
     """The project packaged for each stage."""
 
-    def package(stage: str) -> Project:
-        project = Project(tmp_path_factory.mktemp(stage))
+    def package(stage: str, folder: Path) -> Project:
+        project = Project(folder)
         outcome = project.run("package", "--stage", stage, *COMMANDS[stage])
         assert outcome.returncode == 0, outcome.stderr
         return project
 
+    folders = [tmp_path_factory.mktemp(stage) for stage in COMMANDS]  # not in the threads: it is not thread-safe
     with ThreadPoolExecutor(len(COMMANDS)) as executor:
-        return dict(zip(COMMANDS, executor.map(package, COMMANDS), strict=True))
+        return dict(zip(COMMANDS, executor.map(package, COMMANDS, folders), strict=True))
 
 
 @pytest.fixture(params=COMMANDS)
