@@ -26,6 +26,14 @@ def has_todos(uri: str) -> Callable[[], object]:
     return lambda: run_sql(uri, "SELECT to_regclass('todos') IS NOT NULL")[0][0]
 
 
+def failed_deploy(project: Project, aws: Aws, *options: str) -> str:
+    """Run a deploy that fails before it writes to AWS, and return its output on one line."""
+    with aws:
+        outcome = project.run("deploy", *options, AWS_ENDPOINT_URL=aws.url)
+    assert (outcome.returncode, aws.writes) == (1, [])
+    return " ".join((outcome.stdout + outcome.stderr).split())
+
+
 def test_deploy_migrates_before_it_writes_to_aws_and_keeps_the_url_secret(
     project: Project, new_database: Callable[[], str]
 ) -> None:
@@ -77,10 +85,7 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
 ) -> None:
     uri = new_database()
     run_sql(uri, "CREATE TABLE todos (other text)")
-    with Aws({PARAMETER: uri}, stack_exists=stack_exists) as aws:
-        outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    output = outcome.stdout + outcome.stderr
+    output = failed_deploy(project, Aws({PARAMETER: uri}, stack_exists=stack_exists))
     assert "The database was not migrated, and nothing is deployed" in output
     assert 'The migration failed, and the database is unchanged: relation "todos" already exists' in output
     assert "Traceback" not in output
@@ -89,11 +94,9 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
 
 
 def test_unreachable_database_stops_the_deploy_without_showing_the_password(project: Project) -> None:
-    with Aws({PARAMETER: "postgresql://owner:s3cr3t@127.0.0.1:1/neondb"}) as aws:
-        outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    assert "Connection refused" in outcome.stdout + outcome.stderr
-    assert "s3cr3t" not in outcome.stdout + outcome.stderr
+    output = failed_deploy(project, Aws({PARAMETER: "postgresql://owner:s3cr3t@127.0.0.1:1/neondb"}))
+    assert "Connection refused" in output
+    assert "s3cr3t" not in output
 
 
 def test_migrate_false_skips_the_migration_of_a_package_built_without_it(
@@ -126,25 +129,18 @@ NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL,
     ids=["unknown stage", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
 )
 def test_wrong_options_stop_the_deploy_with_a_reason(project: Project, options: list[str], reason: str) -> None:
-    with Aws() as aws:
-        outcome = project.run("deploy", *options, AWS_ENDPOINT_URL=aws.url)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    assert reason in " ".join((outcome.stdout + outcome.stderr).split())
+    output = failed_deploy(project, Aws(), *options)
+    assert reason in output
 
 
 def test_misspelt_key_in_serverless_yml_stops_the_deploy(project: Project) -> None:
     path = project.folder / "serverless.yml"
     path.write_text(path.read_text().replace("memorySize:", "memorySizes:"))
-    with Aws() as aws:
-        outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    assert "unrecognized property 'memorySizes'" in outcome.stdout + outcome.stderr
+    output = failed_deploy(project, Aws())
+    assert "unrecognized property 'memorySizes'" in output
 
 
 def test_failed_build_stops_the_deploy_with_the_message_of_the_build(tmp_path: Path) -> None:
     project = Project(tmp_path, build='raise SystemExit("There is no wheel of it for this architecture.")')
-    with Aws() as aws:
-        outcome = project.run("deploy", AWS_ENDPOINT_URL=aws.url)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    output = " ".join((outcome.stdout + outcome.stderr).split())
+    output = failed_deploy(project, Aws())
     assert "The zip was not built: There is no wheel of it for this architecture." in output

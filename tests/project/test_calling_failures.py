@@ -89,8 +89,9 @@ def test_both_kinds_of_503_are_as_shown(faulty: FaultyServer, fault: str, text: 
 def test_failed_create_is_retried_after_retry_after_with_its_key(
     module: TypeScriptModule, faulty: FaultyServer, fault: str
 ) -> None:
-    with relay(faulty.failing_once(fault)) as server:
-        found = module.run(server, faulty.user.id, 'return page.create("k-1", { title: "once" })')
+    found, server = module.run(
+        faulty.failing_once(fault), faulty.user.id, 'return page.create("k-1", { title: "once" })'
+    )
     assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", 503, "k-1"), ("POST", "/v1/todos", 201, "k-1")]
     failed, created = server.exchanges
     assert created.time - failed.time >= int(failed.response.headers["retry-after"]) == 1
@@ -108,8 +109,7 @@ def test_toggle_without_etag_is_retried_only_if_not_executed(
         const attempt = () => page.send("POST", {path!r});
         return page.retry(attempt, ["not-executed"]).then((response) => response.status, page.outcome);
     """
-    with relay(faulty.failing_once(fault)) as server:
-        found = module.run(server, faulty.user.id, script)
+    found, server = module.run(faulty.failing_once(fault), faulty.user.id, script)
     failed, succeeded = ("POST", path, 503), ("POST", path, 200)
     expected = (200, [failed, succeeded]) if fault == REFUSED else ("unknown", [failed])
     assert (found, server.seen()) == expected
@@ -122,8 +122,7 @@ def test_toggle_with_etag_is_retried_and_flips_once(module: TypeScriptModule, fa
     """A 412 on the retry may mean that the first attempt was executed, so `toggle` reads the todo."""
     seen = faulty.user.create("there before")
     path = f"/v1/todos/{seen['id']}"
-    with relay(faulty.failing_once(fault)) as server:
-        found = module.run(server, faulty.user.id, f"return page.toggle({json.dumps(seen)})")
+    found, server = module.run(faulty.failing_once(fault), faulty.user.id, f"return page.toggle({json.dumps(seen)})")
     toggle, etag = ("POST", f"{path}/toggle"), seen["etag"]
     retry = [(*toggle, 412, etag), ("GET", path, 200, None)] if fault == AFTER else [(*toggle, 200, etag)]
     assert server.seen("If-Match") == [(*toggle, 503, etag), *retry]
@@ -136,8 +135,7 @@ def test_toggle_with_etag_is_retried_and_flips_once(module: TypeScriptModule, fa
 def test_failed_edit_is_retried_and_applied_once(module: TypeScriptModule, faulty: FaultyServer, fault: str) -> None:
     seen = faulty.user.create("there before", description="Milk")
     script = f'return page.edit({json.dumps(seen)}, (todo) => ({{ description: todo.description + ", bread" }}))'
-    with relay(faulty.failing_once(fault)) as server:
-        found = module.run(server, faulty.user.id, script)
+    found, server = module.run(faulty.failing_once(fault), faulty.user.id, script)
     statuses = [(exchange.method, exchange.response.status) for exchange in server.exchanges]
     assert statuses == [("PATCH", 503), *([("PATCH", 412), ("GET", 200)] if fault == AFTER else [("PATCH", 200)])]
     assert found == faulty.user.list()[0]
@@ -147,9 +145,9 @@ def test_failed_edit_is_retried_and_applied_once(module: TypeScriptModule, fault
 @pytest.mark.node
 def test_retry_throws_the_last_error_after_four_attempts(module: TypeScriptModule, dora: User) -> None:
     retry_at_once = replace(shown(NOT_EXECUTED), headers={"retry-after": "0"})
-    with relay(dora.api, *[retry_at_once] * 9) as server:
-        script = 'const error = await thrown(page.create("k", { title: "x" })); return [error.type, error.retryAfter]'
-        assert module.run(server, dora.id, script) == [f"{PROBLEM}database-unavailable:not-executed", 0]
+    script = 'const error = await thrown(page.create("k", { title: "x" })); return [error.type, error.retryAfter]'
+    found, server = module.run(dora.api, dora.id, script, *[retry_at_once] * 9)
+    assert found == [f"{PROBLEM}database-unavailable:not-executed", 0]
     assert server.seen() == [("POST", "/v1/todos", 503)] * 4
     assert dora.list() == []
 
@@ -177,8 +175,8 @@ def _gateway_response(status: int) -> Response:
 @pytest.mark.node
 @pytest.mark.parametrize("prelude", ["", AS_A_BROWSER], ids=["Node.js", "browser"])
 def test_create_is_retried_after_gateway_errors(module: TypeScriptModule, dora: User, prelude: str) -> None:
-    with relay(dora.api, _gateway_response(503), _gateway_response(429)) as server:
-        found = module.run(server, dora.id, prelude + 'return page.create("k-2", { title: "once" })')
+    script = prelude + 'return page.create("k-2", { title: "once" })'
+    found, server = module.run(dora.api, dora.id, script, _gateway_response(503), _gateway_response(429))
     assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", status, "k-2") for status in (503, 429, 201)]
     assert dora.list() == [found]
 
@@ -203,8 +201,8 @@ def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
         {AS_A_BROWSER}
         return [readable, (await ask()).map((error) => [error.name, page.outcome(error)])];
     """
-    with relay(dora.api, *[_gateway_response(status) for status in table] * 2) as server:
-        readable, hidden = module.run(server, dora.id, script)
+    responses = [_gateway_response(status) for status in table]
+    (readable, hidden), _ = module.run(dora.api, dora.id, script, *responses * 2)
     for status, kind, outcome in readable:
         assert kind == "about:blank"
         assert outcome == ("refused" if status in (401, 413) else table[status].replace(" ", "-"))
@@ -219,8 +217,7 @@ def test_browser_can_read_the_apis_own_responses_and_errors(module: TypeScriptMo
         const error = await thrown(page.read(todo.id.replace(/^.{8}/, "00000000")));
         return [await page.toggle(await page.read(todo.id)), error.status];
     """
-    with relay(dora.api) as server:
-        found, status = module.run(server, dora.id, AS_A_BROWSER + script)
+    (found, status), server = module.run(dora.api, dora.id, AS_A_BROWSER + script)
     assert (found, status) == (dora.list()[0], 404)
     exposed = server.exchanges[0].response.headers["access-control-expose-headers"].split(", ")
     assert {"ETag", "Retry-After"} <= set(exposed)

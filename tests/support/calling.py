@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.support.clients import Response
 from tests.support.machine import ROOT
-from tests.support.pages import ADDRESS, Relay, blocks
+from tests.support.pages import ADDRESS, Relay, blocks, relay
 
 PAGE = ROOT / "docs" / "calling.md"
 BLOCKS = blocks(PAGE)
@@ -35,12 +37,11 @@ class TypeScriptModule:
         assert done.returncode == 0, done.stdout
         self._code = (folder / "page.js").read_text()
 
-    def run(self, server: Relay, user: str, script: str) -> Any:
-        """Run a script that uses the module as `page`, with this server and user, and return its result."""
+    def run(self, api: Callable[..., Response], user: str, script: str, *own_responses: Response) -> tuple[Any, Relay]:
+        """Run a script that uses the module as `page`, and return its result and the relay with its requests."""
         number = next(self._numbers)
         assert self._code.count(ADDRESS) == self._code.count('"ada"') == 1
-        code = self._code.replace(ADDRESS, server.url).replace('"ada"', json.dumps(user))
-        (self._folder / f"page-{number}.mjs").write_text(code)
+        code = self._code.replace('"ada"', json.dumps(user))
         (self._folder / f"script-{number}.mjs").write_text(
             f'import * as page from "./page-{number}.mjs";\n'
             "const thrown = (promise) => promise.then(() => null, (error) => error);\n"
@@ -48,6 +49,8 @@ class TypeScriptModule:
             "console.log(JSON.stringify(result));\n"
         )
         command = ["node", f"script-{number}.mjs"]
-        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60)
+        with relay(api, *own_responses) as server:
+            (self._folder / f"page-{number}.mjs").write_text(code.replace(ADDRESS, server.url))
+            done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(done.stdout), server
