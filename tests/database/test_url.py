@@ -1,4 +1,4 @@
-"""The database's URL in Parameter Store: read once, read again when the password has changed, and never shown."""
+"""The database URL in Parameter Store: cached, read again when the login is refused, and never disclosed."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
-import psycopg2
 import pytest
 from moto import mock_aws
 from psycopg2.extensions import parse_dsn
@@ -18,6 +17,7 @@ from tests.support.assertions import assert_problem, log_text
 from tests.support.clients import Api, Context, invoke_app
 from tests.support.events import http_api_event
 from tests.support.machine import ROOT
+from tests.support.sql import run_sql
 from todo_api.app import create_app
 from todo_api.settings import Settings
 
@@ -27,7 +27,7 @@ FIRST, SECOND = "first-s3cr3t-password", "second-s3cr3t-password"
 
 @pytest.fixture
 def ssm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """AWS's Parameter Store, as moto plays it."""
+    """A client of moto's Parameter Store."""
     _environment(monkeypatch)
     with mock_aws():
         yield boto3.client("ssm")
@@ -42,34 +42,29 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Each request that is sent to AWS."""
+    """The names of the requests that are sent to AWS."""
     from botocore.client import BaseClient
 
     seen: list[str] = []
     send = BaseClient._make_api_call
 
-    def noted(self: Any, operation: str, parameters: Any) -> Any:
+    def recorded(self: Any, operation: str, parameters: Any) -> Any:
         seen.append(operation)
         return send(self, operation, parameters)
 
-    monkeypatch.setattr(BaseClient, "_make_api_call", noted)
+    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
     return seen
 
 
 @pytest.fixture
 def rotate(new_database: Callable[[], str]) -> Iterator[Callable[[str], str]]:
-    """Sets the password of a login role, and returns the URI with it."""
+    """A function that sets the password of a login role and returns its URI."""
     uri = new_database()
     migrate(uri)
 
     def new_password(password: str) -> str:
-        connection = psycopg2.connect(uri)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("DROP ROLE IF EXISTS rotating")
-            cursor.execute("CREATE ROLE rotating LOGIN PASSWORD %s", (password,))
-            cursor.execute("GRANT todo_app TO rotating")
-        connection.close()
+        create = f"CREATE ROLE rotating LOGIN PASSWORD '{password}'"
+        run_sql(uri, "DROP ROLE IF EXISTS rotating", create, "GRANT todo_app TO rotating")
         parts = parse_dsn(uri)
         return f"postgresql+psycopg2://rotating:{password}@{parts['host']}:{parts['port']}/{parts['dbname']}"
 
@@ -86,8 +81,9 @@ def _put(ssm: Any, value: str) -> None:
     ssm.put_parameter(Name=NAME, Value=value, Type="SecureString", Overwrite=True)
 
 
-def test_the_parameter_is_read_once(ssm: Any, rotate: Callable[[str], str], reads: list[str]) -> None:
-    """The first request reads the parameter, and the following ones use what it said."""
+def test_the_parameter_is_read_at_the_first_request_and_cached(
+    ssm: Any, rotate: Callable[[str], str], reads: list[str]
+) -> None:
     _put(ssm, rotate(FIRST))
     reads.clear()
     call = _call()
@@ -97,10 +93,9 @@ def test_the_parameter_is_read_once(ssm: Any, rotate: Callable[[str], str], read
     assert reads == ["GetParameter"]
 
 
-def test_a_rotated_password_needs_no_redeploy(
+def test_a_refused_password_is_read_again_within_the_request(
     ssm: Any, rotate: Callable[[str], str], reads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused password is answered by reading the parameter again, inside the same request."""
     _put(ssm, rotate(FIRST))
     call = _call()
     assert call("POST", "/v1/todos", user="x", json={"title": "before"}).status == 201
@@ -109,13 +104,12 @@ def test_a_rotated_password_needs_no_redeploy(
     assert call("POST", "/v1/todos", user="x", json={"title": "after"}).status == 201
     assert call("GET", "/v1/todos", user="x").status == 200
     assert reads == ["GetParameter"]
-    _nothing_shown(caplog)
+    _assert_no_secret_logged(caplog)
 
 
-def test_a_password_that_is_wrong_in_both_places_is_told(
+def test_the_parameter_is_read_at_most_once_more_in_each_request(
     ssm: Any, rotate: Callable[[str], str], reads: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The parameter is read once more for a request, and not for ever; and again for the next request."""
     _put(ssm, rotate(FIRST).replace(FIRST, SECOND))
     call = _call()
     reads.clear()
@@ -127,7 +121,7 @@ def test_a_password_that_is_wrong_in_both_places_is_told(
     assert "password authentication failed" in reason
     _put(ssm, rotate(SECOND))
     assert call("GET", "/v1/todos", user="x").status == 200
-    _nothing_shown(caplog)
+    _assert_no_secret_logged(caplog)
 
 
 def _line(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
@@ -135,84 +129,79 @@ def _line(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
     return line["message"], line["phase"], line["reason"]
 
 
-def _nothing_shown(caplog: pytest.LogCaptureFixture) -> None:
-    shown = log_text(caplog)
-    assert not [secret for secret in (FIRST, SECOND, NAME) if secret in shown]
+def _assert_no_secret_logged(caplog: pytest.LogCaptureFixture) -> None:
+    text = log_text(caplog)
+    assert not [secret for secret in (FIRST, SECOND, NAME) if secret in text]
 
 
-def test_a_missing_parameter_is_told(ssm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """503, and AWS's error code in the log."""
-    assert ssm
+@pytest.mark.usefixtures("ssm")
+def test_a_missing_parameter_is_misconfigured(caplog: pytest.LogCaptureFixture) -> None:
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
     assert _line(caplog) == ("database misconfigured", "credentials", "ParameterNotFound")
 
 
-def test_a_parameter_that_holds_no_url_is_told(ssm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """503, and that the value stays secret."""
+def test_a_parameter_without_a_url_is_misconfigured(ssm: Any, caplog: pytest.LogCaptureFixture) -> None:
     _put(ssm, f"mysql://{FIRST}")
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
     reason = "the parameter does not hold a PostgreSQL URL"
     assert _line(caplog) == ("database misconfigured", "credentials", reason)
-    _nothing_shown(caplog)
+    _assert_no_secret_logged(caplog)
 
 
+@pytest.mark.usefixtures("ssm")
 @pytest.mark.parametrize(
     ("code", "message"),
     [("AccessDeniedException", "database misconfigured"), ("ThrottlingException", "database unavailable")],
 )
-def test_a_refusal_of_aws_is_told(
-    monkeypatch: pytest.MonkeyPatch, ssm: Any, caplog: pytest.LogCaptureFixture, code: str, message: str
+def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str, message: str
 ) -> None:
-    """503 without permission, and when AWS throttles; the next request tries again."""
     from botocore.client import BaseClient
     from botocore.exceptions import ClientError
 
-    assert ssm
-    said = {"Error": {"Code": code, "Message": f"User: {FIRST} is not authorized on {NAME}"}}
+    error = {"Error": {"Code": code, "Message": f"User: {FIRST} is not authorized on {NAME}"}}
 
     def refuse(*_: object) -> None:
-        raise ClientError(said, "GetParameter")
+        raise ClientError(error, "GetParameter")
 
     call = _call()
     monkeypatch.setattr(BaseClient, "_make_api_call", refuse)
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert _line(caplog) == (message, "credentials", code)
-    _nothing_shown(caplog)
+    _assert_no_secret_logged(caplog)
 
 
-def test_no_way_to_aws_is_told_in_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """An unreachable Parameter Store ends in a 503 as well."""
+def test_an_unreachable_parameter_store_is_a_503(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     _environment(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
     assert _line(caplog) == ("database unavailable", "credentials", "EndpointConnectionError")
 
 
-def test_boto3_is_imported_only_for_a_parameter(environment: dict[str, str]) -> None:
-    """In a process of its own that a request with the URL in the environment imports nothing of AWS."""
+def test_boto3_is_not_imported_when_the_environment_holds_the_url(environment: dict[str, str]) -> None:
     code = (
         "import sys, json; from handler import handler; event = json.loads(sys.argv[1]); "
         "print(handler(event, None)['statusCode'], [m for m in sys.modules if m.startswith(('boto', 'moto'))])"
     )
     event = http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None)
     command = [sys.executable, "-c", code, json.dumps(event)]
-    outcome = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    environment = os.environ | environment
+    outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert outcome.stdout == "200 []\n", outcome.stderr
 
 
-def test_the_url_is_shown_nowhere(
+def test_the_url_and_password_are_not_in_the_openapi_document_responses_reprs_or_logs(
     environment: dict[str, str], lambda_api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither password nor host are in the OpenAPI document, an answer, a repr of the app, or a log."""
     url = environment["NEON_DATABASE_URL"]
     app = create_app(Settings(neon_database_url=url))
     parts = parse_dsn(url)
     shown = [json.dumps(app.openapi()), repr(app), repr(vars(app.state)), repr(app.state.settings), log_text(caplog)]
     for path in ("/openapi.json", "/docs", "/health", "/ready", "/v1/todos", "/nowhere"):
-        answer = lambda_api("GET", path, user="x")
-        shown += [answer.body.decode(), str(answer.headers)]
+        response = lambda_api("GET", path, user="x")
+        shown += [response.body.decode(), str(response.headers)]
     for text in shown:
         assert parts["password"] not in text
         assert url not in text

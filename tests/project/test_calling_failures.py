@@ -34,11 +34,11 @@ class FaultyServer:
     def failing_once(self, fault: str) -> Callable[..., Response]:
         """Return the API, with this fault during the first request."""
         self.proxy.sqlstate = "53300" if fault == REFUSED else ""
-        self.proxy.trouble = "" if fault == REFUSED else fault
+        self.proxy.fault = "" if fault == REFUSED else fault
 
         def call(*request: Any, **parts: Any) -> Response:
             response = self.call(*request, **parts)
-            self.proxy.sqlstate = self.proxy.trouble = ""
+            self.proxy.sqlstate = self.proxy.fault = ""
             return response
 
         return call

@@ -1,4 +1,4 @@
-"""Applications in this process, on other databases than the one under test."""
+"""Applications in this process, with other databases or settings than the shared one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from todo_api.settings import Settings
 
 @contextmanager
 def app_on(uri: str, **settings: Any) -> Iterator[Api]:
-    """The API in this process, on another database."""
+    """Create the API in this process, with this database URL and these settings."""
     app = create_app(Settings(neon_database_url=uri, **settings))
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:

@@ -1,4 +1,4 @@
-"""Several migrations at once."""
+"""Concurrent migrations."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from tests.support.machine import ROOT
 
 
 def migrate_at_once(uris: list[str]) -> list[subprocess.CompletedProcess[str]]:
-    """Migrate these databases, each in a process of its own, all at the same time."""
+    """Migrate these databases concurrently, each in its own process."""
 
     def run(uri: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "migrations"]

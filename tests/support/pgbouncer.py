@@ -1,4 +1,4 @@
-"""A real PgBouncer, as Neon's pooled endpoint is one: transaction mode, TLS and SCRAM."""
+"""A real PgBouncer, configured like Neon's pooled endpoint: transaction mode, TLS and SCRAM."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 from urllib.parse import urlencode
 
-import psycopg2
 import trustme
 from psycopg2.extensions import parse_dsn
 
 from tests.support.proxy import TrafficCounter
 from tests.support.servers import free_port
+from tests.support.sql import run_sql
 
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
 NOBODY = 65534  # PgBouncer refuses to run as root
@@ -34,7 +34,7 @@ class PgBouncer:
     process: "subprocess.Popen[bytes]"
 
     def uri(self, port: int | None = None, **options: str) -> str:
-        """How to reach the database through it, or through a proxy on `port` in front of it."""
+        """Return the database's URI through PgBouncer, or through a proxy on `port` in front of it."""
         parts = parse_dsn(self.database)
         query = urlencode({"sslmode": "verify-full", "sslrootcert": str(self.ca), **options})
         address = f"{parts['user']}:{parts['password']}@localhost:{port or self.port}"
@@ -43,12 +43,12 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer(database: str, *, upstream: int | None = None, **settings: object) -> Iterator[PgBouncer]:
-    """Run PgBouncer in front of `database`, or of a proxy for it on the port `upstream`.
+    """Run PgBouncer in front of `database`.
 
     Args:
-        database: the URI of the database itself.
-        upstream: the port to connect to instead of the database's own.
-        settings: PgBouncer's, as in its configuration file.
+        database: the URI of the database.
+        upstream: the port of a proxy in front of the database.
+        settings: options of PgBouncer's configuration file.
     """
     assert BINARY, "PgBouncer is not installed"
     parts = parse_dsn(database)
@@ -74,7 +74,7 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "auth_type": "scram-sha-256",
             "auth_file": folder / "users",
             "client_tls_sslmode": "require",
-            "client_tls_ca_file": folder / "ca.pem",  # without it the handshake grows by the system's whole list
+            "client_tls_ca_file": folder / "ca.pem",  # or the handshake would list all of the system's authorities
             "client_tls_key_file": folder / "key.pem",
             "client_tls_cert_file": folder / "certificate.pem",
             "server_login_retry": 1,
@@ -104,30 +104,26 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
 
 @contextmanager
 def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator[tuple[str, TrafficCounter]]:
-    """The URI under which a client reaches `database`, and the counter that it passes.
+    """Yield a URI of `database` through a traffic counter, and the counter.
 
     Args:
-        database: the URI of the database itself.
-        pooled: whether PgBouncer is on the way.
-        settings: PgBouncer's.
+        database: the URI of the database.
+        pooled: whether PgBouncer is between counter and database.
+        settings: options of PgBouncer's configuration file.
     """
     parts = parse_dsn(database)
-    wire = TrafficCounter(int(parts["port"]))
+    counter = TrafficCounter(int(parts["port"]))
     if pooled:
-        with pgbouncer(database, upstream=wire.port, **settings) as pooler:
-            front = TrafficCounter(pooler.port, behind=wire)
+        with pgbouncer(database, upstream=counter.port, **settings) as pooler:
+            front = TrafficCounter(pooler.port, behind=counter)
             yield pooler.uri(front.port), front
     else:
-        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{wire.port}/{parts['dbname']}", wire
+        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{counter.port}/{parts['dbname']}", counter
 
 
 def _scram_secret(database: str) -> str:
-    """What PostgreSQL keeps of the user's password: PgBouncer checks clients against it, and logs in with it."""
-    connection = psycopg2.connect(database)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
-        (secret,) = cursor.fetchone() or ("",)
-    connection.close()
+    """Return the user's SCRAM secret, with which PgBouncer authenticates clients, and itself to the server."""
+    ((secret,),) = run_sql(database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
     return str(secret)
 
 

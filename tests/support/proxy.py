@@ -1,4 +1,4 @@
-"""Proxies in front of PostgreSQL: one that counts what passes, and one that makes trouble."""
+"""Proxies in front of PostgreSQL: one counts the traffic, and one injects faults."""
 
 import asyncio
 import socket
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 
 class Proxy:
-    """Listens on a loopback port, and hands each connection to `link` in a thread of its own."""
+    """Listens on a loopback port, and passes each connection to the coroutine `link` of the subclass."""
 
     def __init__(self, upstream: int, port: int = 0) -> None:
-        """Listen on `port`, or on any that is free, and pass connections on to the port `upstream`."""
+        """Listen on `port` (0: any free one), for connections to the port `upstream`."""
         self.upstream = upstream
         self._links: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
@@ -22,7 +22,7 @@ class Proxy:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        # The event loop forgets a task that waits for a peer whose other end has closed.
+        # asyncio keeps only weak references to tasks, so a waiting one could be garbage-collected.
         link = asyncio.current_task()
         self._links.add(link)
         try:
@@ -34,7 +34,7 @@ class Proxy:
 
     @property
     def open(self) -> int:
-        """How many connections there are at this moment."""
+        """The number of open connections."""
         return len(self._links)
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -44,7 +44,7 @@ class Proxy:
 async def pump(
     source: asyncio.StreamReader, target: asyncio.StreamWriter, note: Callable[[bytes], None], delay: float = 0
 ) -> None:
-    """Pass bytes on until the end, each piece noted first (and the end, as an empty piece)."""
+    """Forward bytes until the end, calling `note` before each piece, and with an empty one at the end."""
     later = asyncio.get_running_loop().call_later
     with suppress(OSError):
         while data := await source.read(65536):
@@ -59,14 +59,14 @@ async def pump(
 
 
 class Frontend:
-    """Reads what a client sends (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
+    """Parses a client's messages (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
 
     def __init__(self) -> None:
         self._started = False
         self._pending = b""
 
     def statements(self, data: bytes) -> list[str]:
-        """The statements that these bytes complete."""
+        """Return the statements that these bytes complete."""
         found = []
         self._pending += data
         while 0 < (size := self._size()) <= len(self._pending):
@@ -83,12 +83,9 @@ class Frontend:
         return tag + int.from_bytes(self._pending[tag : tag + 4]) if len(self._pending) >= tag + 4 else 0
 
 
-# --- counting ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class Traffic:
-    """What passed since a moment."""
+    """What passed during a `watch`."""
 
     connections: int = 0
     statements: list[str] = field(default_factory=list)
@@ -102,8 +99,8 @@ class TrafficCounter(Proxy):
         """Listen.
 
         Args:
-            upstream: the port to pass connections on to.
-            behind: a wire further on that sees the statements, where this one sees them encrypted.
+            upstream: the port to forward connections to.
+            behind: a counter between pooler and database, which sees the statements unencrypted.
         """
         self._behind = behind
         self._delay = 0.0
@@ -112,11 +109,11 @@ class TrafficCounter(Proxy):
 
     @contextmanager
     def watch(self, delay: float = 0) -> Iterator[Traffic]:
-        """Count what passes inside the `with` block.
+        """Count the traffic inside the `with` block.
 
         Args:
-            delay: seconds that what the client sends is under way. It makes the number of round trips exact: without
-                it an answer may overtake what the client has sent right after the question.
+            delay: latency in seconds from client to server. It makes the number of round trips exact: without it, a
+                response may arrive before the rest of what the client sends.
         """
         self._delay = delay
         self.traffic = traffic = Traffic()
@@ -127,61 +124,58 @@ class TrafficCounter(Proxy):
         self._delay = 0
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Pass one connection on, and count."""
-        traffic, frontend, asked = self.traffic, Frontend(), False
+        """Forward one connection, and count."""
+        traffic, frontend, is_waiting = self.traffic, Frontend(), False
         traffic.connections += 1
 
         def sent(data: bytes) -> None:
-            nonlocal asked
-            asked = bool(data)  # nobody waits for what comes after the end
-            # A pooler's connection carries statements of many moments: this one is of now.
+            nonlocal is_waiting
+            is_waiting = bool(data)  # nothing is expected after the end
+            # A pooler reuses its connections, so count the statement for the current `watch`.
             self.traffic.statements += frontend.statements(data)
 
         def received(_: bytes) -> None:
-            nonlocal asked
-            traffic.round_trips += asked
-            asked = False
+            nonlocal is_waiting
+            traffic.round_trips += is_waiting
+            is_waiting = False
 
-        await asyncio.sleep(self._delay)  # TCP's own round trip, which is made without us
+        await asyncio.sleep(self._delay)  # the round trip of TCP's handshake, which ends in this proxy
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
         await asyncio.gather(pump(client, to_server, sent, self._delay), pump(server, to_client, received))
 
 
-# --- trouble ----------------------------------------------------------------------------------------------------------
-
-
 class FaultyProxy(Proxy):
-    """Passes connections on until `trouble` names what to do instead."""
+    """Forwards connections, or injects the named `fault`, a delay or an error response."""
 
-    trouble = ""
+    fault = ""
     sleep_seconds = 0.0
     sqlstate = ""
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Pass one connection on, or spoil it."""
-        trouble, frontend = self.trouble, Frontend()
-        if trouble == "silent":
+        """Forward one connection, with the current fault."""
+        fault, frontend = self.fault, Frontend()
+        if fault == "silent":
             await _until_closed(client)
             return
-        if trouble == "silent in the TLS handshake":
+        if fault == "silent in the TLS handshake":
             await client.readexactly(8)
             to_client.write(b"S")
             await _until_closed(client)
             return
-        if trouble == "reset, then silent":
-            self.trouble = "silent"
+        if fault == "reset, then silent":
+            self.fault = "silent"
             await client.readexactly(8)
             _reset(to_client)
             return
         await asyncio.sleep(self.sleep_seconds)
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
-        asked = asyncio.Event()
+        query_sent = asyncio.Event()
 
         async def to_the_server() -> None:
             while data := await client.read(65536):
                 if frontend.statements(data):
-                    asked.set()
-                    if trouble == "frozen before the query":
+                    query_sent.set()
+                    if fault == "frozen before the query":
                         await _until_closed(client)
                         return
                     if self.sqlstate:
@@ -191,18 +185,18 @@ class FaultyProxy(Proxy):
 
         async def to_the_client() -> None:
             while data := await server.read(65536):
-                if asked.is_set() and trouble == "reset after the query was sent":
+                if query_sent.is_set() and fault == "reset after the query was sent":
                     _reset(to_client)
                     return
-                if asked.is_set() and trouble in ("frozen mid-answer", "reset mid-answer"):
+                if query_sent.is_set() and fault in ("frozen mid-answer", "reset mid-answer"):
                     to_client.write(data[:10])
                     await to_client.drain()
-                    if trouble == "frozen mid-answer":
+                    if fault == "frozen mid-answer":
                         await asyncio.Event().wait()
                     _reset(to_client)
                     return
                 to_client.write(data)
-                if trouble == "reset before the query" and data.endswith(b"Z\x00\x00\x00\x05I"):
+                if fault == "reset before the query" and data.endswith(b"Z\x00\x00\x00\x05I"):
                     _reset(to_client)
                     return
 
@@ -222,7 +216,7 @@ async def _until_closed(client: asyncio.StreamReader) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    # Without lingering, closing sends RST.
+    # With a linger time of 0, closing sends RST.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
@@ -234,7 +228,7 @@ def _refuse(writer: asyncio.StreamWriter, sqlstate: str) -> None:
 
 @contextmanager
 def unresponsive_port(address: str) -> Iterator[int]:
-    """A port whose queue of connections is full: it does not even answer to TCP (on Linux)."""
+    """Open a port that does not accept TCP connections, because its backlog is full (on Linux)."""
     with socket.create_server((address, 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         fillers = [socket.socket() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Requests of every kind: those that need the database, and those that are refused before."""
+"""Requests of every kind and their expected status: some use the database, the others do not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,45 +6,37 @@ from uuid import uuid4
 
 from tests.support.users import User
 
-Request = tuple[str, str, dict[str, Any], int]
-
-
+Request = tuple[str, str, dict[str, Any], int]  # method, path, arguments of `Api`, status
 Send = Callable[[Request], None]
 
-
 X: dict[str, Any] = {"json": {"title": "x"}}
-
-
 AGAIN: dict[str, Any] = {"headers": {"Idempotency-Key": "again"}}
-
-
 STALE: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
-
+PREFLIGHT: dict[str, Any] = {"headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}}
 
 ON_THE_DATABASE: dict[str, Request] = {
     "create": ("POST", "/v1/todos", X, 201),
-    "create, with a key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "counted"}}, 201),
-    "create, sent again": ("POST", "/v1/todos", X | AGAIN, 201),
-    "create, with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | AGAIN, 422),
-    "create, of a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
+    "create with a key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "counted"}}, 201),
+    "create, retried": ("POST", "/v1/todos", X | AGAIN, 201),
+    "create with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | AGAIN, 422),
+    "create by a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
     "list": ("GET", "/v1/todos?limit=1", {}, 200),
     "list, filtered": ("GET", "/v1/todos?is_completed=true", {}, 200),
     "retrieve": ("GET", "/v1/todos/{id}", {}, 200),
     "retrieve, missing": ("GET", f"/v1/todos/{uuid4()}", {}, 404),
     "replace": ("PUT", "/v1/todos/{id}", X, 200),
-    "retrieve, known": ("GET", "/v1/todos/{id}", {"headers": {"If-None-Match": "*"}}, 304),
+    "retrieve, not modified": ("GET", "/v1/todos/{id}", {"headers": {"If-None-Match": "*"}}, 304),
     "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", X, 404),
     "update": ("PATCH", "/v1/todos/{id}", X, 200),
-    "update, naming nothing": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
-    "update, in this version": ("PATCH", "/v1/todos/{id}", X | {"headers": {"If-Match": "{tag}"}}, 200),
-    "update, in another version": ("PATCH", "/v1/todos/{id}", X | STALE, 412),
-    "toggle, in another version": ("POST", "/v1/todos/{id}/toggle", STALE, 412),
-    "delete, in another version": ("DELETE", "/v1/todos/{id}", STALE, 412),
+    "update without fields": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
+    "update of this version": ("PATCH", "/v1/todos/{id}", X | {"headers": {"If-Match": "{tag}"}}, 200),
+    "update of another version": ("PATCH", "/v1/todos/{id}", X | STALE, 412),
+    "toggle of another version": ("POST", "/v1/todos/{id}/toggle", STALE, 412),
+    "delete of another version": ("DELETE", "/v1/todos/{id}", STALE, 412),
     "toggle": ("POST", "/v1/todos/{id}/toggle", {}, 200),
     "delete": ("DELETE", "/v1/todos/{id}", {}, 204),
     "ready": ("GET", "/ready", {}, 200),
 }
-
 
 REFUSED: dict[str, Request] = {
     "path": ("GET", "/v2/todos", {}, 404),
@@ -60,18 +52,13 @@ REFUSED: dict[str, Request] = {
     "parameter": ("GET", "/v1/todos?limit=0", {}, 422),
     "cursor": ("GET", "/v1/todos?cursor=x", {}, 422),
     "unknown parameter": ("GET", "/v1/todos?x=1", {}, 422),
-    "preflight": (
-        "OPTIONS",
-        "/v1/todos",
-        {"headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}},
-        200,
-    ),
+    "preflight": ("OPTIONS", "/v1/todos", PREFLIGHT, 200),
     "health": ("GET", "/health", {}, 200),
 }
 
 
 def sender(user: User) -> Send:
-    """Sends a request of these tables, about the user's first todo and with the key `again`, which is used here."""
+    """Return a function that sends a request of the tables above, for the user's first todo."""
     assert user("POST", "/v1/todos", json={"title": "x"}, headers={"Idempotency-Key": "again"}).status == 201
     tag = user("GET", f"/v1/todos/{user.todos[0]['id']}").headers["etag"]
 
@@ -80,7 +67,7 @@ def sender(user: User) -> Send:
         caller = {"new": f"new-{user.id}", None: user.id}.get(arguments.get("user"), "")
         headers = {name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()}
         others = {name: value for name, value in arguments.items() if name not in ("user", "headers")}
-        answer = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, headers=headers, **others)
-        assert answer.status == status, answer
+        response = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, headers=headers, **others)
+        assert response.status == status, response
 
     return send

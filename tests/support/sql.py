@@ -1,4 +1,4 @@
-"""SQL past the API."""
+"""SQL without the API."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import psycopg2
 
 
 def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements on a database past the API, on a connection of their own; the rows of the last."""
+    """Run statements on a new connection, and return the rows of the last."""
     connection = psycopg2.connect(uri)
     connection.autocommit = True
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""A process in a network of its own, in which the only name server never answers, and one request in it.
+"""Send one request in a network namespace whose only name server never answers.
 
 Run as `unshare --map-root-user --mount --net python -m tests.support.unresponsive_resolver FOLDER`.
 """
@@ -22,20 +22,20 @@ FILES = {"resolv.conf": "nameserver 127.0.0.1\n", "nsswitch.conf": "hosts: files
 
 
 def main(folder: Path) -> None:
-    """Print the answer to one request as JSON, the seconds that it took, and whether the name server was asked."""
+    """Print as JSON the response, the seconds that it took, and whether the name server was asked."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
-        subprocess.run(["mount", "--bind", folder / name, f"/etc/{name}"], check=True)  # noqa: S607  # the system's
+        subprocess.run(["mount", "--bind", folder / name, f"/etc/{name}"], check=True)  # noqa: S607  # in PATH
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server:
         ioctl(name_server, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
         name_server.bind(("127.0.0.1", 53))
         app = create_app(Settings(neon_database_url="postgresql://a:b@database.example/c", database_timeout_seconds=1))
         began = time.monotonic()
-        answer = invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Context())
+        response = invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Context())
         seconds = time.monotonic() - began
         name_server.settimeout(0)
         asked = b"\x08database\x07example" in name_server.recv(512)
-    print(json.dumps({"status": answer.status, "problem": answer.json(), "seconds": seconds, "asked": asked}))
+    print(json.dumps({"status": response.status, "problem": response.json(), "seconds": seconds, "asked": asked}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""The deadline of a request: suspended computes, late poolers and Lambda's timeout; and a long series of requests."""
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.apps import app_on
+from tests.support.assertions import assert_problem
+from tests.support.clients import Context, invoke_app
+from tests.support.events import http_api_event
+from tests.support.fault_scenario import OPERATIONS, SUCCEEDED, FaultScenario, assert_outcome, assert_recovery
+from tests.support.proxy import FaultyProxy
+from tests.support.servers import free_port
+from todo_api.app import create_app
+from todo_api.settings import Settings
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3, 6])
+def test_a_request_waits_for_a_suspended_compute(
+    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    with app_on(scenario.uri()) as call:
+        scenario.proxy.sleep_seconds = seconds
+        assert_outcome(scenario, call, "create", {SUCCEEDED}, caplog, at_most=8)
+        assert_recovery(scenario, call)
+
+
+def test_connecting_is_retried_until_the_port_accepts_connections(
+    scenario: FaultScenario, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    timer = threading.Timer(0.5, FaultyProxy, [int(scenario.parts["port"]), port])
+    with app_on(scenario.uri(port=str(port))) as call:
+        timer.start()
+        assert_outcome(scenario, call, "create", {SUCCEEDED}, caplog, at_most=4)
+        timer.join()
+
+
+def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(scenario: FaultScenario) -> None:
+    app = create_app(Settings(neon_database_url=scenario.uri()))
+
+    class ShortContext(Context):
+        remaining = 1_500
+
+        def get_remaining_time_in_millis(self) -> int:
+            return self.remaining
+
+    event = http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None)
+    scenario.proxy.fault = "silent"
+    began = time.monotonic()
+    response = invoke_app(app, event, ShortContext())
+    assert 0.4 < time.monotonic() - began < ShortContext.remaining / 1000
+    assert_problem(response, 503)
+    ShortContext.remaining = 500
+    assert_problem(invoke_app(app, event, ShortContext()), 503)
+    assert_recovery(scenario)
+
+
+def test_a_series_of_requests_leaks_neither_connections_nor_memory(scenario: FaultScenario, *, soak: bool) -> None:
+    """At most 5 kB for each of 600 requests."""
+    requests = 20_000 if soak else 600
+    logging.getLogger("todo_api").setLevel(logging.ERROR)
+    with app_on(scenario.database, log_level="ERROR") as call:
+        sizes = []
+        for number in range(200 + requests):
+            assert scenario.request(call, OPERATIONS[number % 2 * 2]).status == 200
+            if number in (199, 199 + requests):
+                sizes.append(_resident_bytes())
+    assert_recovery(scenario)
+    assert sizes[1] - sizes[0] < 5_000 * 600
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
