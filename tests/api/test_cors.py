@@ -114,7 +114,7 @@ def test_500_and_503_are_readable_by_configured_origins_only(
         responses.append(call("POST", f"{ONE}/toggle", user="x", headers=headers))
         proxy.fault = ""
         with monkeypatch.context() as patch:
-            patch.setattr(repository, "SCHEMA_REVISION", "9999")
+            patch.setattr(repository, "POLICIES", [])
             responses.append(call("GET", "/ready", headers=headers))
         with monkeypatch.context() as patch:
             patch.delattr(repository.TodoRepository, "list")

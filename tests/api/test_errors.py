@@ -11,6 +11,7 @@ from migrations.__main__ import migrate
 from tests.support.apps import app_on
 from tests.support.assertions import CANARY, assert_problem, log_text
 from tests.support.servers import free_port
+from tests.support.sql import run_sql
 from tests.support.users import User
 from todo_api.database import repository
 
@@ -109,14 +110,14 @@ def test_unmigrated_database_returns_503_until_migrated(
         assert call("GET", "/ready").status == 200
 
 
-def test_older_schema_is_not_ready_and_newer_is(new_database: Callable[[], str], monkeypatch: Any) -> None:
+def test_older_schema_is_not_ready_and_newer_is(new_database: Callable[[], str]) -> None:
     uri = new_database()
     migrate(uri)
     with app_on(uri) as call:
-        monkeypatch.setattr(repository, "SCHEMA_REVISION", "9999")
-        assert assert_problem(call("GET", "/ready"), 503)["type"] == "urn:todo-api:problem:not-ready"
-        monkeypatch.setattr(repository, "SCHEMA_REVISION", "0000")
+        run_sql(uri, "ALTER TABLE todos ADD COLUMN of_a_newer_revision text")
         assert call("GET", "/ready").status == 200
+        migrate(uri, "-2")
+        assert assert_problem(call("GET", "/ready"), 503)["type"] == "urn:todo-api:problem:not-ready"
 
 
 @pytest.mark.pooled

@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
+from sqlalchemy import inspect
 
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
@@ -26,6 +27,7 @@ from todo_api.database import repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.models.page import TodoQuery
+from todo_api.models.tables import Todo
 from todo_api.models.todo import TodoCreate, TodoUpdate
 
 OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
@@ -37,6 +39,9 @@ OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
     "toggle": lambda todos, id_: todos.toggle(id_),
     "delete": lambda todos, id_: todos.delete(id_) or "gone",
 }
+COLUMNS = sorted(column.name for column in inspect(Todo).columns)
+OFF = "row-level security is off, or has other policies"
+LACKS = "todos lacks columns, or rights on them: "
 MISSING_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -143,32 +148,68 @@ def test_the_role_has_only_the_privileges_that_the_statements_need(migrated: str
         "AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) "
         "AND has_table_privilege('todo_app', c.oid, p) ORDER BY 1, 2",
     )
-    assert tables == [("alembic_version", "SELECT"), ("todos", "DELETE"), ("todos", "SELECT")]
+    on_todos = [("todos", privilege) for privilege in ("DELETE", "INSERT", "SELECT", "UPDATE")]
+    assert tables == [("alembic_version", "SELECT"), *on_todos]
     columns = run_sql(
         migrated,
         "SELECT c.relname, p, string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_class c "
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0, unnest(array['INSERT', 'UPDATE', 'REFERENCES']) p "
-        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' "
+        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'todos' "
         "AND has_column_privilege('todo_app', c.oid, a.attnum, p) GROUP BY 1, 2 ORDER BY 1, 2",
     )
-    assert columns == [
-        ("todos", "INSERT", "user_id title description is_completed idempotency_key request_hash"),
-        ("todos", "UPDATE", "title description is_completed updated_at idempotency_key"),
-        ("users", "INSERT", "id"),
-    ]
+    assert columns == [("users", "INSERT", "id")]
     schemas = "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')"
     assert run_sql(migrated, schemas) == []
-    forbidden = ["TRUNCATE todos", "SELECT FROM users", "UPDATE todos SET user_id = 'x'", "CREATE TABLE x (y int)"]
+    forbidden = ["TRUNCATE todos", "SELECT FROM users", "CREATE TABLE x (y int)"]
     for statement in forbidden:
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(migrated, "SET ROLE todo_app", statement)
 
 
-@pytest.mark.parametrize("statement", ["ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER ROLE todo_app BYPASSRLS"])
-def test_ready_is_503_when_row_level_security_is_off_or_bypassed(
-    migrated: str, statement: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("statement", "outcome"),
+    [
+        ("UPDATE todos SET user_id = 'thief' WHERE user_id = 'owner'", "violates row-level security"),
+        ("INSERT INTO todos (user_id, title) VALUES ('other', 'forged')", "violates row-level security"),
+        ("SELECT * FROM todos WHERE user_id = 'other'", []),
+        ("UPDATE todos SET title = 'theirs' WHERE user_id = 'other' RETURNING *", []),
+        ("DELETE FROM todos WHERE user_id = 'other' RETURNING *", []),
+    ],
+)
+def test_the_policies_keep_every_row_with_its_owner(migrated: str, statement: str, outcome: str | list[Any]) -> None:
+    """As the role, in SQL that no filter protects."""
+    run_sql(
+        migrated,
+        "INSERT INTO users (id) VALUES ('owner'), ('other'), ('thief') ON CONFLICT DO NOTHING",
+        "INSERT INTO todos (user_id, title) VALUES ('owner', 'own'), ('other', 'theirs')",
+    )
+    as_owner = ("SET ROLE todo_app", "SET app.user_id = 'owner'")
+    if isinstance(outcome, str):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match=outcome):
+            run_sql(migrated, *as_owner, statement)
+    else:
+        assert run_sql(migrated, *as_owner, statement) == outcome
+
+
+@pytest.mark.parametrize(
+    ("statement", "undo", "reason"),
+    [
+        ("ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER TABLE todos ENABLE ROW LEVEL SECURITY", OFF),
+        ("ALTER TABLE users DISABLE ROW LEVEL SECURITY", "ALTER TABLE users ENABLE ROW LEVEL SECURITY", OFF),
+        ("ALTER ROLE todo_app BYPASSRLS", "ALTER ROLE todo_app NOBYPASSRLS", OFF),
+        ("CREATE POLICY everything ON todos USING (true)", "DROP POLICY everything ON todos", OFF),
+        (
+            "ALTER POLICY own_rows ON todos WITH CHECK (true)",
+            "ALTER POLICY own_rows ON todos WITH CHECK (user_id = current_setting('app.user_id', true))",
+            OFF,
+        ),
+        ("ALTER TABLE todos RENAME title TO name", "ALTER TABLE todos RENAME name TO title", f"{LACKS}title"),
+        ("REVOKE INSERT ON todos FROM todo_app", "GRANT INSERT ON todos TO todo_app", f"{LACKS}{', '.join(COLUMNS)}"),
+    ],
+)
+def test_ready_is_503_when_users_are_not_isolated_or_the_schema_lacks_columns_or_rights(
+    migrated: str, statement: str, undo: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    undo = statement.replace("DISABLE", "ENABLE").replace(" BYPASSRLS", " NOBYPASSRLS")
     with app_on(migrated) as call:
         assert call("GET", "/ready").status == 200
         run_sql(migrated, statement)
@@ -178,8 +219,7 @@ def test_ready_is_503_when_row_level_security_is_off_or_bypassed(
             run_sql(migrated, undo)
         assert (response.status, response.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
         assert call("GET", "/ready").status == 200
-    reasons = [record.__dict__["reason"] for record in caplog.records if record.getMessage() == "not ready"]
-    assert reasons == ["row-level security is off"]
+    assert [line.__dict__["reason"] for line in caplog.records if line.getMessage() == "not ready"] == [reason]
 
 
 # --- login roles with BYPASSRLS, as on Neon ---------------------------------------------------------------------------

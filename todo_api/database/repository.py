@@ -13,14 +13,30 @@ from todo_api.models.page import Cursor, TodoPage, TodoQuery
 from todo_api.models.tables import Todo, User
 from todo_api.models.todo import TodoCreate, TodoPublic, TodoUpdate
 
-SCHEMA_REVISION = "0003"  # the oldest migration that these statements work with
-
 # Sent with every statement, in the same message and so the same transaction. Row-level security then limits the
 # statement to the rows of the session's user. The settings end with the transaction, before the pool's next client.
 SESSION_SETUP_SQL = (
     "SELECT set_config('role', 'todo_app', true), set_config('app.user_id', %(session_user_id)s, true), "
     "set_config('statement_timeout', %(milliseconds)s, true); "
 )
+
+# For `/ready`: the columns that the role may use, and the policies that apply to it.
+READINESS_SQL = """
+SELECT current_user = 'todo_app' AND row_security_active('users') AND row_security_active('todos') AS is_isolated,
+    ARRAY(
+        SELECT concat_ws(' ', tablename, cmd, qual, with_check) FROM pg_policies
+        WHERE tablename IN ('users', 'todos') AND roles && '{todo_app,public}' ORDER BY 1
+    ) AS policies,
+    ARRAY(
+        SELECT attname::text FROM pg_attribute
+        WHERE attrelid = 'todos'::regclass AND has_column_privilege(attrelid, attnum, 'SELECT')
+        AND has_column_privilege(attrelid, attnum, 'INSERT') AND has_column_privilege(attrelid, attnum, 'UPDATE')
+    ) AS columns
+"""
+_POLICY = (
+    "{0} ALL ({1} = current_setting('app.user_id'::text, true)) ({1} = current_setting('app.user_id'::text, true))"
+)
+POLICIES = [_POLICY.format("todos", "user_id"), _POLICY.format("users", "id")]
 
 # Now, but always later than the previous value, even if the clock was set back.
 NEXT_UPDATED_AT: sa.ColumnElement[Any] = sa.func.greatest(
@@ -46,7 +62,7 @@ class IdempotencyKeyReused(Exception):
 
 
 class NotReady(Exception):
-    """The schema is too old, or row-level security is off; the message says which."""
+    """The schema is too old, or does not isolate users; the message says which."""
 
 
 class TodoRepository:
@@ -96,8 +112,10 @@ class TodoRepository:
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
         rows = self._execute(statement.limit(query.limit + 1)).all()  # one more row tells whether a page follows
         items = [TodoPublic.model_validate(row) for row in rows[: query.limit]]
-        has_next = len(rows) > query.limit
-        return TodoPage(items=items, next_cursor=str(_next_cursor(items[-1], query)) if has_next else None)
+        next_cursor = None
+        if len(rows) > query.limit:
+            next_cursor = str(Cursor(items[-1].created_at, items[-1].id, query.is_completed))
+        return TodoPage(items=items, next_cursor=next_cursor)
 
     def retrieve(self, todo_id: UUID) -> TodoPublic:
         """Retrieve a todo by ID.
@@ -169,22 +187,16 @@ class TodoRepository:
         return self._session.connection().execute(statement)
 
 
-def _next_cursor(last: TodoPublic, query: TodoQuery) -> Cursor:
-    return Cursor(last.created_at, last.id, query.is_completed)
-
-
 def check_ready(session: Session) -> None:
-    """Check in one round trip that the schema is new enough and row-level security is on.
+    """Check in one round trip that the schema has every column that the code needs, and isolates users.
 
     Raises:
-        NotReady: it is not.
+        NotReady: it does not.
         DatabaseUnavailable: the database did not answer, or was never migrated.
     """
-    statement = sa.text(
-        "SELECT current_user = 'todo_app' AND row_security_active('todos'), max(version_num) FROM alembic_version"
-    )
-    is_isolated, revision = session.connection().execute(statement).one()
-    if not is_isolated:
-        raise NotReady("row-level security is off")
-    if revision is None or revision < SCHEMA_REVISION:
-        raise NotReady(f"the database is at revision {revision}, but {SCHEMA_REVISION} is needed")
+    row = session.connection().execute(sa.text(READINESS_SQL)).one()
+    if not row.is_isolated or row.policies != POLICIES:
+        raise NotReady("row-level security is off, or has other policies")
+    missing = {column.name for column in sa.inspect(Todo).columns} - set(row.columns)
+    if missing:
+        raise NotReady(f"todos lacks columns, or rights on them: {', '.join(sorted(missing))}")
