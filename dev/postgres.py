@@ -90,6 +90,7 @@ class Supervisor:
         self.password = folder / "password"
         self.log = folder / "log"
         self.options = options
+        self.server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
         """Prepare the folder and start the server. Returns the URI of its database `postgres`."""
@@ -99,16 +100,21 @@ class Supervisor:
             if not self.data.exists():
                 self._initialize()
             self.port = _free_port()  # no sooner, or another process may have it by now
-            self.server = self._serve()
+            self._serve()
         except OSError as error:
             raise PostgresError(f"{error.filename or self.folder} cannot be used: {error.strerror}.") from error
         return f"postgresql://postgres:{self.password.read_text()}@127.0.0.1:{self.port}/postgres"
 
     def supervise(self, parent: IO[str]) -> None:
-        """Keep the server running until the parent's end of the pipe closes, then stop it."""
+        """Keep the server running until the parent's end of the pipe closes, or a signal ends this process."""
         while not select.select([parent], [], [], 0.1)[0]:
-            if self.server.poll() is not None:
-                self.server = self._serve()
+            if self.server is None or self.server.poll() is not None:
+                self._serve()
+
+    def stop(self) -> None:
+        """Stop the server."""
+        if self.server is None:
+            return
         self.server.send_signal(signal.SIGINT)  # fast shutdown: roll back, and write a checkpoint
         try:
             self.server.wait(TIMEOUT_SECONDS)
@@ -187,7 +193,7 @@ class Supervisor:
             raise PostgresError(f"PostgreSQL could not make its files: {self.log} says why.")
         scratch.rename(self.data)
 
-    def _serve(self) -> subprocess.Popen[bytes]:
+    def _serve(self) -> None:
         """Start the server and wait until it takes connections."""
         status = self.data / "postmaster.pid"
         command = [
@@ -205,13 +211,13 @@ class Supervisor:
             if not acquire(lock, TIMEOUT_SECONDS):
                 raise PostgresError(f"An earlier server still uses {self.folder}.")
             status.unlink(missing_ok=True)  # left by a killed server: another process may have the pid now
-            server: subprocess.Popen[bytes] = subprocess.Popen(
+            self.server = subprocess.Popen(
                 command, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True, **self.credentials
             )
-        while server.poll() is None:
+        while self.server.poll() is None:
             # https://www.postgresql.org/docs/current/storage-file-layout.html: the last line is the state.
             if status.exists() and status.read_text().rstrip().endswith("ready"):
-                return server
+                return
             time.sleep(0.01)
         raise PostgresError(f"PostgreSQL did not start: {self.log} says why.")
 
@@ -246,12 +252,16 @@ def acquire(file: IO[str], seconds: float) -> bool:
 
 def main() -> None:
     """Run a supervisor for the parent process at the other end of standard input and output."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit())
     supervisor = Supervisor(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
     try:
         print("uri", supervisor.start(), flush=True)
         supervisor.supervise(sys.stdin)
     except PostgresError as error:
         print("error", error, flush=True)
+    finally:
+        supervisor.stop()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _end_with_reloader() -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=int, default=8000, choices=range(1, 65_536), metavar="1-65535")
     parser.add_argument(
         "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
     )
