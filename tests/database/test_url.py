@@ -159,7 +159,8 @@ def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
     from botocore.client import BaseClient
     from botocore.exceptions import ClientError
 
-    error = {"Error": {"Code": code, "Message": f"User: {FIRST} is not authorized on {NAME}"}}
+    details = {"Code": code, "Message": f"User: {FIRST} is not authorized on {NAME}"}
+    error: Any = {"Error": details, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
     def refuse(*_: object) -> None:
         raise ClientError(error, "GetParameter")

@@ -51,7 +51,17 @@ MALFORMED = [
     ("IDENTITY_SOURCE", "s3cr3t", "Input should be 'header' or 'authorizer'"),
     *(
         ("CORS_ORIGINS", value, "must list origins such as https://app.example, separated by commas")
-        for value in ["*", "null", "s3cr3t", "https://s3cr3t/", "https://*.a", "ftp://a", "https://u@a", "https://a:x"]
+        for value in [
+            "*",
+            "null",
+            "s3cr3t",
+            "https://s3cr3t/",
+            "https://*.a",
+            "ftp://a",
+            "https://u@a",
+            "https://a:x",
+            "https://a b",
+        ]
     ),
     ("LOG_LEVEL", "s3cr3t", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ("DATABASE_TIMEOUT_SECONDS", "s3cr3t", "Input should be a valid number, unable to parse string as a number"),

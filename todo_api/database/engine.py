@@ -10,6 +10,7 @@ import re
 import select
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +24,7 @@ from sqlmodel import Session
 from todo_api.database.errors import (
     LOGIN_REFUSED,
     PERMANENT,
+    DatabaseUnavailable,
     DeadlineExceeded,
     connection_message,
     database_unavailable,
@@ -35,6 +37,9 @@ BACKOFF_SECONDS = (0.05, 1.0)  # the first and the longest pause between attempt
 # The fraction of the remaining time that TCP may take to connect: another address of the host may be alive. The rest of
 # an attempt may use all of the time, because a suspended Neon compute wakes up behind an open connection.
 TCP_TIMEOUT_FRACTION = 0.25
+
+# Of the operating system, because the copies of a SnapStart snapshot would share Python's generator and its pauses.
+_random = random.SystemRandom()
 
 # On `time.monotonic()`: when the request stops waiting for the database, and its current attempt for TCP.
 _deadline: ContextVar[float] = ContextVar("_deadline", default=math.inf)
@@ -54,7 +59,8 @@ class Database:
         """
         self._read_url = read_url
         self._session_setup_sql = session_setup_sql
-        self._url: str | None = None
+        self._url = ""
+        self._reader = ThreadPoolExecutor()
         self._engine = self._create_engine()
 
     @contextmanager
@@ -100,13 +106,13 @@ class Database:
         pause, longest = BACKOFF_SECONDS
         last_error = ""
         while True:
-            if self._url is None:
-                self._url = self._read_url()
+            url = self._url = self._url or self._read_url_until_deadline()
             now = time.monotonic()
             _tcp_deadline.set(now + (_deadline.get() - now) * TCP_TIMEOUT_FRACTION)
             try:
                 # "random": a retry may reach another of the addresses of the host name.
-                return psycopg2.connect(self._url, load_balance_hosts="random")
+                # UTF8: the role or database may be set to an encoding that lacks characters.
+                return psycopg2.connect(url, load_balance_hosts="random", client_encoding="UTF8")
             except psycopg2.OperationalError as error:
                 message = connection_message(error)
                 if isinstance(error, DeadlineExceeded):
@@ -114,15 +120,23 @@ class Database:
                     # A timeout says less than an earlier error, so report that one.
                     error.reason = last_error or error.reason
                 if re.search(LOGIN_REFUSED, message):
-                    refused, self._url = self._url, self._read_url()
-                    if self._url != refused:
+                    if self._url == url:  # else another thread has read it again
+                        self._url = self._read_url_until_deadline()
+                    if self._url != url:
                         continue
                 last_error = reason_of(error)
-                wait = random.uniform(0, pause)  # noqa: S311  # full jitter, not a secret
+                wait = _random.uniform(0, pause)  # full jitter
                 if re.search(PERMANENT, message) or time.monotonic() + wait >= _deadline.get():
                     raise
             time.sleep(wait)
             pause = min(pause * 2, longest)
+
+    def _read_url_until_deadline(self) -> str:
+        # In another thread, because boto3 limits the steps of a call, but not the whole.
+        try:
+            return self._reader.submit(self._read_url).result(max(0, _deadline.get() - time.monotonic()))
+        except TimeoutError:
+            raise DatabaseUnavailable(may_have_run=False, phase="credentials", reason="timed out") from None
 
 
 def _wait_until_deadline(connection: extensions.connection) -> None:

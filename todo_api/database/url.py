@@ -1,5 +1,6 @@
 """The connection URL: from the environment or AWS's Parameter Store, in libpq's form, and for migrations."""
 
+import logging
 import re
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from todo_api.database.errors import DatabaseUnavailable
 
 TIMEOUT_SECONDS = 1  # of each of two attempts to read the parameter, to connect and to answer
-_TRANSIENT = ("ThrottlingException", "TooManyUpdates", "InternalServerError", "ServiceUnavailable", "RequestTimeout")
+_TRANSIENT = ("ThrottlingException", "TooManyUpdates", "RequestTimeout")
 
 
 def libpq_url(value: object) -> str:
@@ -25,6 +26,10 @@ def libpq_url(value: object) -> str:
         parts = parse_dsn(url)
     except psycopg2.ProgrammingError:  # its message repeats the URL
         raise ValueError("is not a URL that libpq can read") from None
+    # What a password with "@" or "/" leaves behind.
+    odd = re.search("@", parts.get("host", "")) or re.search("[^0-9,]", parts.get("port", ""))
+    if odd or re.search("[@/]", parts.get("dbname", "")):
+        raise ValueError("has a wrong host, port or database: percent-encode the password")
     if not parts.get("host") or not parts.get("dbname"):
         raise ValueError("must name a host and a database")
     return url
@@ -44,22 +49,24 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
     # Imported only if needed, because it takes 0.3 s. boto3 is part of Lambda's runtime and not of the zip.
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     retries = {"total_max_attempts": 2, "mode": "standard"}
     config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries=retries)
     client = boto3.client("ssm", config=config)
+    logging.getLogger("botocore").setLevel(logging.INFO)  # DEBUG would log the parameter's value
 
     def read() -> str:
         try:
             # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
-            answer = client.get_parameter(Name=parameter, WithDecryption=True)
-            return libpq_url(answer["Parameter"]["Value"])
+            value = client.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"]
         except ClientError as error:
-            reason = error.response["Error"]["Code"]
-            raise _unavailable(reason, misconfigured=reason not in _TRANSIENT) from None
-        except BotoCoreError as error:
+            reason, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            raise _unavailable(reason, misconfigured=status < 500 and reason not in _TRANSIENT) from None
+        except Exception as error:  # noqa: BLE001  # boto3 raises anything for a response that is not Parameter Store's
             raise _unavailable(type(error).__name__, misconfigured=False) from None
+        try:
+            return libpq_url(value)
         except ValueError:
             raise _unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
 

@@ -1,0 +1,112 @@
+"""A slow or broken Parameter Store: a passing failure, within the request's deadline, that discloses nothing."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from migrations.__main__ import migrate
+from tests.support.assertions import assert_problem, log_text
+from tests.support.clients import Api, Context, invoke_app
+from tests.support.events import http_api_event
+from todo_api.app import create_app
+from todo_api.settings import Settings
+
+NAME = "/todo-api/test/neon-database-url"
+
+
+@pytest.fixture(autouse=True)
+def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+
+def _call(**settings: float) -> Api:
+    app = create_app(Settings(neon_database_url_parameter=NAME, **settings))  # type: ignore[arg-type]  # floats only
+    return Api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
+
+
+@contextmanager
+def _store(status: int, body: bytes, seconds_between_bytes: float = 0) -> Iterator[str]:
+    """Run an HTTP server that sends one response to every request; yields its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            for byte in body:
+                time.sleep(seconds_between_bytes)
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:  # the client has given up
+                    return
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def _line(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
+    (line,) = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
+    return line["message"], line["phase"], line["reason"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"{}", "KeyError"),
+        (200, b"<html>", "KeyError"),
+        (200, b"\xff", "UnicodeDecodeError"),
+        (500, b"<html>busy</html>", "500"),
+        (503, b'{"__type": "NewKindOfError"}', "NewKindOfError"),
+    ],
+)
+def test_an_answer_that_is_not_of_parameter_store_is_a_passing_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int, body: bytes, reason: str
+) -> None:
+    with _store(status, body) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        problem = assert_problem(_call()("GET", "/v1/todos", user="x"), 503)
+    assert problem["type"].endswith(":not-executed")
+    assert _line(caplog) == ("database unavailable", "credentials", reason)
+
+
+def test_a_slow_parameter_store_is_waited_for_no_longer_than_the_database(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each byte arrives within boto3's own timeout, but the whole response would take 4 s."""
+    with _store(200, b"." * 20, seconds_between_bytes=0.2) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        call = _call(database_timeout_seconds=0.5)
+        started = time.monotonic()
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+        assert time.monotonic() - started < 3
+    assert _line(caplog) == ("database unavailable", "credentials", "timed out")
+
+
+@mock_aws
+def test_debug_logging_does_not_show_the_parameter(
+    new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """`AWS_LAMBDA_LOG_LEVEL=DEBUG` sets the level of the root logger."""
+    uri = new_database()
+    migrate(uri)
+    boto3.client("ssm").put_parameter(Name=NAME, Value=uri, Type="SecureString")
+    call = _call()
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG):
+        assert call("GET", "/v1/todos", user="x").status == 200
+    assert uri not in log_text(caplog)

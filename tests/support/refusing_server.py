@@ -1,0 +1,34 @@
+"""A server that speaks just enough of PostgreSQL's protocol to refuse every login with a given message."""
+
+import socketserver
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+
+@contextmanager
+def refusing_server(message: str, sqlstate: str = "XX000") -> Iterator[SimpleNamespace]:
+    """Run the server; yields its `uri` and the number of `connections` so far.
+
+    https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP
+    """
+    seen = SimpleNamespace(connections=0, uri="")
+
+    class Refuse(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            seen.connections += 1
+            size, code = struct.unpack("!II", self.rfile.read(8))
+            if code == 80_877_103:  # SSLRequest
+                self.wfile.write(b"N")
+                size, _ = struct.unpack("!II", self.rfile.read(8))
+            self.rfile.read(size - 8)
+            fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{message}\0\0".encode()
+            self.wfile.write(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        seen.uri = f"postgresql://user:s3cr3t@127.0.0.1:{server.server_address[1]}/db"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield seen
+        server.shutdown()
