@@ -1,10 +1,11 @@
 """Fixtures: one PostgreSQL, one migrated database, two entry points, and two users who both own todos."""
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
+from shutil import unpack_archive
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,7 +23,6 @@ from tests.support.sql import run_sql
 from tests.support.users import User, new_user
 from tests.support.zip import build_zip
 
-_numbers = count(1)
 _MISSING = pytest.StashKey[list[str]]()
 
 LEAST_TESTS = {"direct": 1385, "--pgbouncer": 613}
@@ -40,10 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--pgbouncer"):
         tools = [(BINARY, "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer")]
     missing = [message for tool, message in tools if not tool]
-    if missing and os.environ.get("CI"):
-        pytest.exit(missing[0], returncode=1)
-    if missing and config.getoption("--pgbouncer"):
-        pytest.exit(missing[0], returncode=0)
+    in_ci = bool(os.environ.get("CI"))
+    if missing and (in_ci or config.getoption("--pgbouncer")):
+        pytest.exit(missing[0], returncode=int(in_ci))
     config.stash[_MISSING] = missing
 
 
@@ -57,17 +56,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip what this machine cannot run, and select the tests of this pass."""
 
     def is_selected(item: pytest.Item) -> bool:
-        if any(item.get_closest_marker(marker) and not tool for marker, (tool, _) in TOOLS.items()):
+        markers = {marker.name for marker in item.iter_markers()}
+        if any(marker in markers and not tool for marker, (tool, _) in TOOLS.items()):
             return False
-        if item.get_closest_marker("soak") and not config.getoption("--soak"):
+        if "soak" in markers and not config.getoption("--soak"):
             return False
-        needs_pgbouncer = item.get_closest_marker("pgbouncer") is not None
         if not config.getoption("--pgbouncer"):
-            return not needs_pgbouncer
+            return "pgbouncer" not in markers
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("either_api") == "local":
             return False  # PgBouncer is behind the API, so one entry point is enough
-        return needs_pgbouncer or item.get_closest_marker("pooled") is not None
+        return bool(markers & {"pooled", "pgbouncer"})
 
     items[:] = filter(is_selected, items)
 
@@ -77,10 +76,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a complete run with too few tests: a renamed marker or fixture must not drop tests silently."""
     config = session.config
     reporter = config.pluginmanager.get_plugin("terminalreporter")  # None in the workers of pytest-xdist
-    missing = config.stash[_MISSING]
-    is_complete = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    is_partial = not is_complete or config.option.keyword or config.option.collectonly
-    if reporter is None or is_partial or missing or session.exitstatus != pytest.ExitCode.OK:
+    is_partial = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
+    is_partial = is_partial or config.option.collectonly or config.stash[_MISSING]
+    if reporter is None or is_partial or session.exitstatus != pytest.ExitCode.OK:
         return
     least = LEAST_TESTS["--pgbouncer" if config.getoption("--pgbouncer") else "direct"]
     passed = len(reporter.stats.get("passed", []))
@@ -107,10 +105,9 @@ def through_pgbouncer(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL for the whole run, with a time zone other than UTC to find code that assumes UTC."""
+    # Not tmp_path: when root runs the tests, PostgreSQL runs as another user and cannot enter it.
     with (
-        TemporaryDirectory(
-            prefix="todo-api-tests-"
-        ) as folder,  # PostgreSQL, run by root as another user, cannot enter tmp_path
+        TemporaryDirectory(prefix="todo-api-tests-") as folder,
         Postgres(Path(folder), "fsync=off", "timezone=Asia/Kathmandu", "max_connections=200") as server,
     ):
         yield server
@@ -119,9 +116,10 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def new_database(postgres: Postgres) -> Callable[[], str]:
     """Create an empty database and return its URI."""
+    numbers = count(1)
 
     def make() -> str:
-        name = f"database_{next(_numbers)}"
+        name = f"database_{next(numbers)}"
         run_sql(postgres.uri, f"CREATE DATABASE {name}")
         return postgres.uri.removesuffix("/postgres") + f"/{name}"
 
@@ -139,22 +137,20 @@ def database(new_database: Callable[[], str]) -> str:
 @pytest.fixture
 def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
     """Run a statement on the database, without the API."""
-    connection = psycopg2.connect(database)
-    connection.autocommit = True
+    with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
 
-    def run(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
+        def run(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    yield run
-    connection.close()
+        yield run
 
 
 @pytest.fixture(scope="session")
-def path_to_database(database: str, request: pytest.FixtureRequest) -> Iterator[tuple[str, TrafficCounter]]:
+def path_to_database(database: str, *, through_pgbouncer: bool) -> Iterator[tuple[str, TrafficCounter]]:
     """The database's URI for the API, through the traffic counter and optionally PgBouncer, and the counter."""
-    with counted_path(database, pooled=request.config.getoption("--pgbouncer")) as path:
+    with counted_path(database, pooled=through_pgbouncer) as path:
         yield path
 
 
@@ -190,10 +186,9 @@ def lambda_api(environment: dict[str, str]) -> Api:
 def local_port(environment: dict[str, str]) -> Iterator[int]:
     """The port of a running local server."""
     port = free_port()
-    server = start_server(port, environment)
-    yield port
-    server.terminate()
-    server.wait()
+    with start_server(port, environment) as server:
+        yield port
+        server.terminate()
 
 
 @pytest.fixture(scope="session")
@@ -222,8 +217,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unzipped files, which are /var/task on Lambda."""
     folder = tmp_path_factory.mktemp("task")
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(folder)
+    unpack_archive(archive, folder)
     return folder
 
 

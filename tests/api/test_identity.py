@@ -11,7 +11,6 @@ from todo_api.app import create_app
 from todo_api.settings import Settings
 
 
-@pytest.mark.pooled
 @pytest.mark.parametrize("user", ["", " ", "a b", "x" * 256, "ünï", "a\tb", "\x7f", "🦆"])
 def test_missing_or_invalid_user_id_is_rejected(either_api: Api, user: str) -> None:
     response = either_api("GET", "/v1/todos", user=user)
@@ -19,40 +18,30 @@ def test_missing_or_invalid_user_id_is_rejected(either_api: Api, user: str) -> N
     assert response.headers["www-authenticate"] == "X-User-Id"
 
 
-@pytest.mark.pooled
 @pytest.mark.parametrize(
-    "user", ["!", "~" * 255, "auth0|5f7c8ec7c33c6c004bbafe82", "a,b", "';--", '"%s"', "\\", "%(x)s"]
-)
-def test_any_visible_ascii_is_a_valid_user_id(either_api: Api, user: str) -> None:
-    created = either_api("POST", "/v1/todos", user=user, json={"title": "mine"})
-    assert (created.status, created.json()["user_id"]) == (201, user)
-    assert either_api("GET", "/v1/todos", user=user).json()["items"][0] == created.json()
-
-
-@pytest.mark.parametrize(
-    ("authorizer", "status"),
+    ("authorizer", "user"),
     [
-        ({"jwt": {"claims": {"sub": "auth0|5f7c8ec7c33c6c004bbafe82"}, "scopes": None}}, 201),
-        ({"jwt": {"claims": {"sub": ""}}}, 401),
-        ({"jwt": {"claims": {"sub": "a b"}}}, 401),
-        ({"jwt": {"claims": {"sub": 5}}}, 401),
-        ({"jwt": {"claims": {}}}, 401),
-        ({"jwt": None}, 401),
-        ({"lambda": {"sub": "somebody"}}, 401),
-        ({"iam": {"accountId": "1234567890", "userId": "somebody", "cognitoIdentity": None}}, 401),
-        ({"principalId": "somebody"}, 401),
-        (None, 401),
+        ({"jwt": {"claims": {"sub": "auth0|5f7c"}, "scopes": None}}, "auth0|5f7c"),
+        ({"jwt": {"claims": {"sub": ""}}}, None),
+        ({"jwt": {"claims": {"sub": "a b"}}}, None),
+        ({"jwt": {"claims": {"sub": 5}}}, None),
+        ({"jwt": {"claims": {}}}, None),
+        ({"jwt": None}, None),
+        ({"lambda": {"sub": "somebody"}}, None),
+        ({"iam": {"accountId": "1234567890", "userId": "somebody", "cognitoIdentity": None}}, None),
+        ({"principalId": "somebody"}, None),
+        (None, None),
     ],
 )
 def test_authorizer_mode_uses_the_verified_claim_and_ignores_the_header(
-    environment: dict[str, str], authorizer: dict[str, Any] | None, status: int
+    environment: dict[str, str], authorizer: dict[str, Any] | None, user: str | None
 ) -> None:
     app = create_app(Settings(neon_database_url=environment["NEON_DATABASE_URL"], identity_source="authorizer"))
     headers = {"X-User-Id": "mallory", "Content-Type": "application/json"}
     event = http_api_event("POST", "/v1/todos", headers, b'{"title": "x"}', authorizer=authorizer)
     response = invoke_app(app, event, Context())
-    if status == 201:
-        assert (response.status, response.json()["user_id"]) == (201, "auth0|5f7c8ec7c33c6c004bbafe82")
+    if user:
+        assert (response.status, response.json()["user_id"]) == (201, user)
     else:
         assert_problem(response, 401)
         assert response.headers["www-authenticate"] == "Bearer"

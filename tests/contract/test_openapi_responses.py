@@ -107,7 +107,8 @@ def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
 
 def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
     """Each error is also one of the operation's examples."""
-    pairs = 0
+    listed = {int(status) for *_, operation in OPERATIONS.values() for status in operation["responses"]}
+    assert listed == {200, 201, 204, *CHANGES, 500, 503}
     for operation_id, (_, _, operation) in OPERATIONS.items():
         for status, change in CHANGES.items():
             todo_id = recreate_todo(lambda_api)
@@ -124,8 +125,6 @@ def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
             if response.status >= 400:
                 examples = [example | {"errors": None} for example in _error_examples(documented).values()]
                 assert without_generated_values(response.json()) | {"errors": None} in examples
-            pairs += 1
-    assert pairs == len(OPERATIONS) * len(CHANGES)
 
 
 @pytest.mark.parametrize(

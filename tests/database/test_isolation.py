@@ -54,7 +54,7 @@ def test_another_users_todo_gets_the_same_response_as_a_missing_one(
     assert anothers.json()["type"] == "urn:todo-api:problem:todo-not-found"
     if method == "DELETE" or not suffix:
         assert bob(method, "/v1/nothing-here", **request_).json()["type"] == "urn:todo-api:problem:path-not-found"
-    assert anothers.but_for_the_request_id() == missing.but_for_the_request_id()
+    assert anothers.without_request_id() == missing.without_request_id()
     assert alice.list() == [alice.todos[1], alice.todos[0]]
     assert bob.list() == [bob.todos[1], bob.todos[0]]
 

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from json import dumps, loads
 from typing import Any, cast
@@ -29,11 +30,10 @@ class Response:
         """Parse the body."""
         return loads(self.body)
 
-    def but_for_the_request_id(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body, with a placeholder for the request ID."""
+    def without_request_id(self) -> "Response":
+        """Return the same response with an empty request ID, in the header and in the body."""
         request_id = self.headers["x-request-id"]
-        headers = {name: value for name, value in self.headers.items() if name != "x-request-id"}
-        return self.status, headers, self.body.replace(request_id.encode(), b"ID")
+        return Response(self.status, {**self.headers, "x-request-id": ""}, self.body.replace(request_id.encode(), b""))
 
 
 Raw = Callable[[str, str, dict[str, str], bytes | None], Response]
@@ -89,11 +89,6 @@ def handle(event: dict[str, Any]) -> dict[str, Any]:
     return response
 
 
-def invoke(event: dict[str, Any]) -> Response:
-    """Call the Lambda handler and convert its response."""
-    return response_of(handle(event))
-
-
 def response_of(response: dict[str, Any]) -> Response:
     """Convert a handler's response as API Gateway does."""
     assert not response["isBase64Encoded"]
@@ -101,11 +96,15 @@ def response_of(response: dict[str, Any]) -> Response:
     return Response(response["statusCode"], response["headers"], response["body"].encode())
 
 
+def invoke(event: dict[str, Any]) -> Response:
+    """Call the Lambda handler and convert its response."""
+    return response_of(handle(event))
+
+
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Response:
     """Call another application than the handler's, with the same Mangum options."""
     adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
-    response = adapter(event, cast(LambdaContext, context))
-    return Response(response["statusCode"], response["headers"], response["body"].encode())
+    return response_of(adapter(event, cast(LambdaContext, context)))
 
 
 def through_lambda(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
@@ -120,17 +119,13 @@ def through_http(port: int) -> Raw:
     """Return a function that sends requests to a server on loopback."""
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
             connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name, value.encode())
             connection.endheaders(body)
             response = connection.getresponse()
-            fields = {name.lower(): value for name, value in response.getheaders()}
-            kept = {name: value for name, value in fields.items() if name not in SERVER_FIELDS}
-            return Response(response.status, kept, response.read())
-        finally:
-            connection.close()
+            fields = {name.lower(): value for name, value in response.getheaders() if name.lower() not in SERVER_FIELDS}
+            return Response(response.status, fields, response.read())
 
     return send

@@ -31,10 +31,7 @@ class Gateway(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _forward(self) -> None:
-        fields: dict[str, str] = {}
-        for name, value in self.headers.items():
-            name = name.lower()
-            fields[name] = f"{fields[name]},{value}" if name in fields else value
+        fields = {name.lower(): ",".join(self.headers.get_all(name, [])) for name in self.headers}
         if not all(map(_FIELD_VALUE.fullmatch, fields.values())):
             self.send_error(400)
             return

@@ -10,16 +10,16 @@ Request = tuple[str, str, dict[str, Any], int]  # method, path, arguments of `Ap
 Send = Callable[[Request], None]
 
 X: dict[str, Any] = {"json": {"title": "x"}}
-AGAIN: dict[str, Any] = {"headers": {"Idempotency-Key": "again"}}
+USED_KEY: dict[str, Any] = {"headers": {"Idempotency-Key": "used"}}
 STALE: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
 PREFLIGHT: dict[str, Any] = {"headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}}
 
 ON_THE_DATABASE: dict[str, Request] = {
     "create": ("POST", "/v1/todos", X, 201),
     "create with a key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "counted"}}, 201),
-    "create, retried": ("POST", "/v1/todos", X | AGAIN, 201),
-    "create with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | AGAIN, 422),
-    "create by a new user": ("POST", "/v1/todos", {"json": {"title": "x"}, "user": "new"}, 201),
+    "create, retried": ("POST", "/v1/todos", X | USED_KEY, 201),
+    "create with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | USED_KEY, 422),
+    "create by a new user": ("POST", "/v1/todos", X | {"user": "new-{id}"}, 201),
     "list": ("GET", "/v1/todos?limit=1", {}, 200),
     "list, filtered": ("GET", "/v1/todos?is_completed=true", {}, 200),
     "retrieve": ("GET", "/v1/todos/{id}", {}, 200),
@@ -48,7 +48,7 @@ REFUSED: dict[str, Request] = {
     "no user, one todo": ("DELETE", "/v1/todos/{id}", {"user": ""}, 401),
     "field": ("PATCH", "/v1/todos/{id}", {"json": {"title": ""}}, 422),
     "id": ("GET", "/v1/todos/1", {}, 422),
-    "key": ("POST", "/v1/todos", {"json": {"title": "x"}, "headers": {"Idempotency-Key": "a b"}}, 422),
+    "key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "a b"}}, 422),
     "parameter": ("GET", "/v1/todos?limit=0", {}, 422),
     "cursor": ("GET", "/v1/todos?cursor=x", {}, 422),
     "unknown parameter": ("GET", "/v1/todos?x=1", {}, 422),
@@ -59,15 +59,15 @@ REFUSED: dict[str, Request] = {
 
 def sender(user: User) -> Send:
     """Return a function that sends a request of the tables above, for the user's first todo."""
-    assert user("POST", "/v1/todos", json={"title": "x"}, headers={"Idempotency-Key": "again"}).status == 201
-    tag = user("GET", f"/v1/todos/{user.todos[0]['id']}").headers["etag"]
+    assert user("POST", "/v1/todos", **X, **USED_KEY).status == 201
+    todo_id, tag = user.todos[0]["id"], user.todos[0]["etag"]
 
     def send(request: Request) -> None:
         method, path, arguments, status = request
-        caller = {"new": f"new-{user.id}", None: user.id}.get(arguments.get("user"), "")
+        caller = arguments.get("user", user.id).format(id=todo_id)
         headers = {name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()}
-        others = {name: value for name, value in arguments.items() if name not in ("user", "headers")}
-        response = user.api(method, path.format(id=user.todos[0]["id"]), user=caller, headers=headers, **others)
+        changed = {"user": caller, "headers": headers}
+        response = user.api(method, path.format(id=todo_id), **arguments | changed)
         assert response.status == status, response
 
     return send
