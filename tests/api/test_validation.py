@@ -9,16 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.assertions import CANARY, assert_problem
+from tests.support.assertions import assert_problem
 from tests.support.clients import Api
 from tests.support.users import User
 from todo_api.models.page import Cursor
 
-pytestmark = pytest.mark.pooled
-
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "FOO"}
 ONE = "/v1/todos/{id}"
 ALL = "/v1/todos"
+WITH_BODY = [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]
 
 BODIES: dict[str, tuple[bytes, int]] = {
     "empty": (b"", 400),
@@ -73,42 +72,44 @@ BODIES: dict[str, tuple[bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)])
 @pytest.mark.parametrize(("body", "status"), BODIES.values(), ids=BODIES)
-def test_invalid_body_is_rejected_and_changes_nothing(
-    alice: User, method: str, path: str, body: bytes, status: int
-) -> None:
-    assert_problem(alice(method, path.format(id=alice.todos[0]["id"]), body=body), status)
+def test_invalid_body_is_rejected_and_changes_nothing(alice: User, body: bytes, status: int) -> None:
+    for method, path in WITH_BODY:
+        assert_problem(alice(method, path.format(id=alice.todos[0]["id"]), body=body), status)
     assert alice.list() == [alice.todos[1], alice.todos[0]]
 
 
 @pytest.mark.parametrize(
-    ("body", "errors"),
+    ("method", "path", "body", "errors"),
     [
-        (b"{}", [("title", "Is required")]),
-        (b"[]", [("", "Must be a JSON object")]),
+        ("POST", ALL, b"{}", [("body", "title", "Is required")]),
+        ("POST", ALL, b"[]", [("body", "", "Must be a JSON object")]),
         (
-            b'{"title": " ", "description": 1, "is_done": 1, "is_completed": "no", "<b>": 1}',
+            *("POST", ALL, b'{"title": " ", "description": 1, "is_done": 1, "is_completed": "no", "<b>": 1}'),
             [
-                ("title", "Must not be blank"),
-                ("description", "Must be a string"),
-                ("is_completed", "Must be true or false"),
-                ("is_done", "Unknown field or parameter"),
-                ("", "Unknown field or parameter"),
+                ("body", "title", "Must not be blank"),
+                ("body", "description", "Must be a string"),
+                ("body", "is_completed", "Must be true or false"),
+                ("body", "is_done", "Unknown field or parameter"),
+                ("body", "", "Unknown field or parameter"),
             ],
         ),
+        # A simple name is repeated, so that the caller finds the mistake.
+        ("GET", f"{ALL}?complete=1", None, [("query", "complete", "Unknown field or parameter")]),
     ],
 )
-def test_all_invalid_fields_are_reported_at_once(alice: User, body: bytes, errors: list[tuple[str, str]]) -> None:
-    problem = assert_problem(alice("POST", ALL, body=body), 422)
-    assert problem["errors"] == [{"in": "body", "field": field, "detail": detail} for field, detail in errors]
+def test_all_invalid_parts_are_reported_at_once(
+    alice: User, method: str, path: str, body: bytes | None, errors: list[tuple[str, str, str]]
+) -> None:
+    problem = assert_problem(alice(method, path, body=body), 422)
+    assert [tuple(error.values()) for error in problem["errors"]] == errors
 
 
 @pytest.mark.parametrize(
     "media_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json"]
 )
 def test_missing_or_unsupported_media_type_is_rejected(alice: User, media_type: str) -> None:
-    for method, path in [("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]:
+    for method, path in WITH_BODY:
         path = path.format(id=alice.todos[0]["id"])
         response = alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type})
         assert_problem(response, 415)
@@ -152,8 +153,6 @@ QUERIES = [
     *(f"limit={limit}" for limit in ["0", "-1", "101", "1" + "0" * 20, "9" * 5_000, "", "x", "1.5", "٣"]),
     *(f"is_completed={value}" for value in ["", "2", "null", "true%00"]),
     *(f"cursor={value}" for value in ["", "x", "A" * 35, "!" * 35, "A" * 10_000, "%00", "AQAABkTx-_Y", "ü"]),
-    "complete=true",
-    f"{CANARY}=1",
     "=1",
     "&&%%%",
     "user_id=bob",
@@ -163,11 +162,8 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:30])
 def test_invalid_query_parameter_is_rejected(alice: User, query: str) -> None:
-    response = alice("GET", f"{ALL}?{query}")
-    if query == f"{CANARY}=1":  # a simple name is echoed, so that the caller finds the mistake
-        assert response.json()["errors"] == [{"in": "query", "field": CANARY, "detail": "Unknown field or parameter"}]
-    else:
-        assert {error["in"] for error in assert_problem(response, 422)["errors"]} == {"query"}
+    problem = assert_problem(alice("GET", f"{ALL}?{query}"), 422)
+    assert {error["in"] for error in problem["errors"]} == {"query"}
 
 
 def test_cursor_with_another_filter_or_changed_text_is_rejected(alice: User) -> None:
@@ -252,8 +248,8 @@ FIELDS = st.fixed_dictionaries({}, optional={"title": ANYTHING, "description": A
 
 
 def test_any_json_returns_2xx_or_4xx(carol: User, *, soak: bool) -> None:
-    @settings(max_examples=5_000 if soak else 200, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(ANYTHING | FIELDS, st.sampled_from([("POST", ALL), ("PUT", ONE), ("PATCH", ONE)]))
+    @settings(max_examples=5_000 if soak else 100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(ANYTHING | FIELDS, st.sampled_from(WITH_BODY))
     def check(value: Any, operation: tuple[str, str]) -> None:
         method, path = operation
         response = carol(method, path.format(id=carol.todos[0]["id"]), body=json.dumps(value))
