@@ -68,14 +68,8 @@ class Api:
         return self._raw(method, path, {name: value for name, value in fields.items() if value}, body)
 
 
-# --- the Lambda handler -----------------------------------------------------------------------------------------------
-
-
 class Context:
-    """The members of Lambda's context object that the application may read."""
-
-    aws_request_id = "6bc28136-xmpl-4365-b021-0ce6b2e64ab0"
-    function_name = "todo-api"
+    """The part of Lambda's context object that the application reads."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 29_000
@@ -110,9 +104,6 @@ def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Respons
 def through_lambda(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
     """Send a request as an HTTP API event to the Lambda handler."""
     return invoke(http_api_event(method, path, headers, body))
-
-
-# --- the local server -------------------------------------------------------------------------------------------------
 
 
 def through_http(port: int) -> Raw:
