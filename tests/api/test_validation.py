@@ -257,3 +257,7 @@ def test_any_json_returns_2xx_or_4xx(carol: User, *, soak: bool) -> None:
         assert response.status < 500
 
     check()
+
+
+def test_a_body_of_exactly_65536_bytes_is_accepted(carol: User) -> None:
+    assert carol("POST", "/v1/todos", body=b'{"title": "x"}' + b" " * (65_536 - 14)).status == 201

@@ -88,8 +88,8 @@ def test_two_threads_whose_password_is_refused_at_once_both_succeed(new_database
     migrate(uri)
     urls = [uri.replace(f":{parse_dsn(uri)['password']}@", ":old@"), uri, uri]
     barrier = threading.Barrier(2)
-    outcomes: list[Any] = []
     database = Database(lambda: urls.pop(0), SESSION_SETUP_SQL)
+    outcomes: list[Any] = []
     connect = psycopg2.connect
 
     def connect_at_once(url: str, **options: Any) -> Any:

@@ -1,7 +1,7 @@
 """FastAPI dependencies: the caller's user id, their todos, and a session without a user."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -24,13 +24,16 @@ async def current_user(request: Request) -> str:
 CurrentUser = Annotated[str, Depends(current_user)]
 
 
-def _open_session(request: Request, user_id: str) -> AbstractContextManager[Session]:
+@contextmanager
+def _open_session(request: Request, user_id: str) -> Iterator[Session]:
     timeout_seconds = request.app.state.settings.database_timeout_seconds
     context = request.scope.get("aws.context")
     if context is not None:
         timeout_seconds = min(timeout_seconds, context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS)
     database: Database = request.app.state.database
-    return database.session(user_id=user_id, timeout_seconds=timeout_seconds)
+    with database.session(user_id=user_id, timeout_seconds=timeout_seconds) as session:
+        request.state.database = session.info  # for the log
+        yield session
 
 
 async def todos_of_caller(request: Request, user_id: CurrentUser) -> AsyncIterator[TodoRepository]:

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -36,7 +37,8 @@ class RequestMiddleware:
         status = 0
         is_head = scope["method"] == "HEAD"  # GET without the body (RFC 9110, section 9.3.2)
         # A copy, because the server still uses its scope.
-        inner = {**scope, "method": "GET" if is_head else scope["method"], "state": {"request_id": request_id}}
+        state: dict[str, Any] = {"request_id": request_id}
+        inner = {**scope, "method": "GET" if is_head else scope["method"], "state": state}
 
         async def send_response(message: Message) -> None:
             nonlocal status
@@ -68,7 +70,9 @@ class RequestMiddleware:
                     # Not the path: it may contain user input.
                     "route": getattr(inner.get("route"), "path", None),
                     "status": status,
+                    "problem": state.get("problem"),
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                    **state.get("database", {}),
                 },
             )
 

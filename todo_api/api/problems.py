@@ -155,6 +155,7 @@ async def problem_handler(request: Request, error: Exception) -> Response:
             # Stack frames only: exception messages may contain user input.
             frames = traceback.format_list(traceback.extract_tb(error.__traceback__))
             _log(request, f"unexpected {type(error).__name__}", frames=frames)
+    request.state.problem = problem.name  # for the log
     if problem.status == 503:
         headers = {"Retry-After": "1"}
     return JSONResponse(problem.body(request.state.request_id, errors), problem.status, headers, MEDIA_TYPE)

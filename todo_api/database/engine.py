@@ -4,6 +4,7 @@ Neon's pooled endpoint is PgBouncer in transaction mode, so it keeps the connect
 autocommit, the session settings and the statement are one message, and so one transaction and one round trip.
 """
 
+import logging
 import math
 import random
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
@@ -21,29 +23,46 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
-from todo_api.database.errors import (
-    LOGIN_REFUSED,
-    PERMANENT,
-    DatabaseUnavailable,
-    DeadlineExceeded,
-    connection_message,
-    database_unavailable,
-    reason_of,
-)
+from todo_api.database import errors
+from todo_api.database.url import may_start_tls_directly, unavailable
 
-CONNECTION_STARTED = 2  # TCP is connecting (https://www.postgresql.org/docs/current/libpq-status.html)
 BACKOFF_SECONDS = (0.05, 1.0)  # the first and the longest pause between attempts to connect, before jitter
 
-# The fraction of the remaining time that TCP may take to connect: another address of the host may be alive. The rest of
-# an attempt may use all of the time, because a suspended Neon compute wakes up behind an open connection.
-TCP_TIMEOUT_FRACTION = 0.25
+# The fraction of the remaining time for TCP, because another address of the host may be alive, and for TLS that starts
+# directly, because the server may want to be asked. The rest of an attempt may use all of the time, because a suspended
+# Neon compute wakes up behind an open connection.
+HANDSHAKE_TIMEOUT_FRACTION = 0.25
+
+CONNECTION_STARTED, CONNECTION_SSL_STARTUP = 2, 7  # https://www.postgresql.org/docs/current/libpq-status.html
 
 # Of the operating system, because the copies of a SnapStart snapshot would share Python's generator and its pauses.
 _random = random.SystemRandom()
 
-# On `time.monotonic()`: when the request stops waiting for the database, and its current attempt for TCP.
-_deadline: ContextVar[float] = ContextVar("_deadline", default=math.inf)
-_tcp_deadline: ContextVar[float] = ContextVar("_tcp_deadline", default=math.inf)
+logger = logging.getLogger("todo_api")
+
+
+@dataclass
+class _Wait:
+    """One request's wait for the database. Times are those of `time.monotonic()`, and 0 before the event."""
+
+    deadline: float = math.inf
+    handshake_deadline: float = math.inf  # of the current attempt to connect
+    starts_tls_directly: bool = False  # the current attempt
+    state: int = 0  # libpq's, when it last waited
+    attempts: int = 0
+    connect_started: float = 0
+    statement_started: float = 0
+
+    def summary(self) -> dict[str, float]:
+        """Return what the request's log line says of it."""
+        end = time.monotonic()
+        connect = (self.statement_started or end) - self.connect_started
+        statement = end - (self.statement_started or end)
+        milliseconds = {"connect_milliseconds": connect * 1000, "statement_milliseconds": statement * 1000}
+        return {"attempts": self.attempts, **{name: round(value, 1) for name, value in milliseconds.items()}}
+
+
+_wait: ContextVar[_Wait] = ContextVar("_wait", default=_Wait())  # noqa: B039  # without a deadline, and never changed
 
 
 class Database:
@@ -58,23 +77,27 @@ class Database:
                 `session_user_id` and `milliseconds` (the session's remaining time).
         """
         self._read_url = read_url
+        self._reader = ThreadPoolExecutor()
         self._session_setup_sql = session_setup_sql
         self._url = ""
-        self._reader = ThreadPoolExecutor()
+        self._starts_tls_directly = False
         self._engine = self._create_engine()
 
     @contextmanager
     def session(self, *, user_id: str, timeout_seconds: float) -> Iterator[Session]:
-        """Open a session for one request of a user.
+        """Open a session for one request of a user. After it, `Session.info` says what the request has waited for.
 
         Its statements raise `DatabaseUnavailable` if the database does not do them within the timeout.
         """
-        _deadline.set(time.monotonic() + timeout_seconds)
+        wait = _Wait(deadline=time.monotonic() + timeout_seconds)
+        _wait.set(wait)
         try:
-            with Session(self._engine.execution_options(user_id=user_id), expire_on_commit=False) as session:
+            with Session(self._engine.execution_options(user_id=user_id)) as session:
                 yield session
         finally:
-            _deadline.set(math.inf)
+            _wait.set(_Wait())
+            if wait.connect_started:
+                session.info.update(wait.summary())
 
     def _create_engine(self) -> Engine:
         # libpq's keepalives and timeouts do not end the wait for a frozen server. psycopg2 calls this for every wait.
@@ -89,64 +112,88 @@ class Database:
         # SQLAlchemy would send four queries on the first connection, to prepare for features that are not used here.
         engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]  # a subclass would need a registry
         event.listen(engine, "before_cursor_execute", self._add_session_setup, retval=True)
-        event.listen(engine, "handle_error", database_unavailable)
+        event.listen(engine, "handle_error", errors.database_unavailable)
         return engine
 
     def _add_session_setup(
         self, connection: Connection, _cursor: object, statement: str, parameters: dict[str, Any], *_: object
     ) -> tuple[str, dict[str, Any]]:
+        wait = _wait.get()
+        wait.statement_started = time.monotonic()
         # The server gets 90 % of the remaining time, so that its own timeout error still arrives.
-        milliseconds = math.ceil(max(0.001, _deadline.get() - time.monotonic()) * 900)
+        milliseconds = math.ceil(max(0.001, wait.deadline - wait.statement_started) * 900)
         user_id = connection.get_execution_options()["user_id"]
         setup = {"session_user_id": user_id, "milliseconds": str(milliseconds)}
         return self._session_setup_sql + statement, {**parameters, **setup}
 
     def _connect(self) -> extensions.connection:
         """Connect, retrying until the deadline. Nothing has been sent yet, so a retry is safe."""
-        pause, longest = BACKOFF_SECONDS
-        last_error = ""
+        wait, pause, last_error, asks_for_tls = _wait.get(), BACKOFF_SECONDS[0], "", False
+        wait.connect_started = time.monotonic()
         while True:
-            url = self._url = self._url or self._read_url_until_deadline()
-            now = time.monotonic()
-            _tcp_deadline.set(now + (_deadline.get() - now) * TCP_TIMEOUT_FRACTION)
+            url = self._url or self._read_url_until(wait.deadline)
+            wait.starts_tls_directly = self._starts_tls_directly and not asks_for_tls
             try:
-                # "random": a retry may reach another of the addresses of the host name.
-                # UTF8: the role or database may be set to an encoding that lacks characters.
-                return psycopg2.connect(url, load_balance_hosts="random", client_encoding="UTF8")
+                connection = self._attempt(url, wait)
             except psycopg2.OperationalError as error:
-                message = connection_message(error)
-                if isinstance(error, DeadlineExceeded):
+                message = errors.connection_message(error)
+                if isinstance(error, errors.DeadlineExceeded):
                     error.connection.close()  # or it would stay open until it is garbage-collected
                     # A timeout says less than an earlier error, so report that one.
                     error.reason = last_error or error.reason
-                if re.search(LOGIN_REFUSED, message):
+                if re.search(errors.LOGIN_REFUSED, message):
                     if self._url == url:  # else another thread has read it again
-                        self._url = self._read_url_until_deadline()
+                        self._read_url_until(wait.deadline)
                     if self._url != url:
                         continue
-                last_error = reason_of(error)
-                wait = _random.uniform(0, pause)  # full jitter
-                if re.search(PERMANENT, message) or time.monotonic() + wait >= _deadline.get():
+                last_error = errors.reason_of(error)
+                seconds = _random.uniform(0, pause)  # full jitter
+                if re.search(errors.PERMANENT, message) or time.monotonic() + seconds >= wait.deadline:
                     raise
-            time.sleep(wait)
-            pause = min(pause * 2, longest)
+            else:
+                if asks_for_tls:
+                    self._starts_tls_directly = False
+                return connection
+            if wait.starts_tls_directly and wait.state == CONNECTION_SSL_STARTUP:
+                asks_for_tls = True
+                logger.warning("the server may want to be asked for TLS, which costs one more round trip")
+            else:
+                time.sleep(seconds)
+                pause = min(pause * 2, BACKOFF_SECONDS[1])
 
-    def _read_url_until_deadline(self) -> str:
+    def _attempt(self, url: str, wait: _Wait) -> extensions.connection:
+        now = time.monotonic()
+        wait.attempts += 1
+        wait.handshake_deadline = now + (wait.deadline - now) * HANDSHAKE_TIMEOUT_FRACTION
+        # "random": a retry may reach another of the host's addresses. UTF8: whatever the role or database says.
+        options: dict[str, Any] = {"load_balance_hosts": "random", "client_encoding": "UTF8"}
+        if wait.starts_tls_directly:
+            options["sslnegotiation"] = "direct"
+        connection: extensions.connection = psycopg2.connect(url, **options)
+        return connection
+
+    def _read_url_until(self, deadline: float) -> str:
         # In another thread, because boto3 limits the steps of a call, but not the whole.
         try:
-            return self._reader.submit(self._read_url).result(max(0, _deadline.get() - time.monotonic()))
+            self._url = self._reader.submit(self._read_url).result(max(0, deadline - time.monotonic()))
         except TimeoutError:
-            raise DatabaseUnavailable(may_have_run=False, phase="credentials", reason="timed out") from None
+            raise unavailable("timed out", misconfigured=False) from None
+        self._starts_tls_directly = may_start_tls_directly(self._url)
+        return self._url
 
 
 def _wait_until_deadline(connection: extensions.connection) -> None:
     """Wait until a connection's socket is ready (psycopg2's wait callback)."""
-    while (state := connection.poll()) != extensions.POLL_OK:
-        deadline, reason = _deadline.get(), "timed out"
-        if connection.info.status == CONNECTION_STARTED and _tcp_deadline.get() < deadline:
-            deadline, reason = _tcp_deadline.get(), "TCP connect timed out"
+    wait = _wait.get()
+    while (needed := connection.poll()) != extensions.POLL_OK:
+        wait.state = connection.info.status
+        deadline, reason = wait.deadline, "timed out"
+        if wait.state == CONNECTION_STARTED and wait.handshake_deadline < deadline:
+            deadline, reason = wait.handshake_deadline, "TCP connect timed out"
+        elif wait.state == CONNECTION_SSL_STARTUP and wait.starts_tls_directly:
+            deadline, reason = wait.handshake_deadline, "TLS handshake timed out"
         seconds = max(0, deadline - time.monotonic())
         poller = select.poll()
-        poller.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+        poller.register(connection.fileno(), select.POLLIN if needed == extensions.POLL_READ else select.POLLOUT)
         if not poller.poll(None if seconds == math.inf else math.ceil(seconds * 1000)):
-            raise DeadlineExceeded(connection, reason)
+            raise errors.DeadlineExceeded(connection, reason)

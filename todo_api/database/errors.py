@@ -38,7 +38,8 @@ PERMANENT = (
     "endpoint (cannot|could not) be found|endpoint is disabled|Endpoint ID is not specified|[Qq]uota|"
     "not allowed to connect|blocked network"
 )
-NOT_FORWARDED = "query_wait_timeout"  # PgBouncer had no free server connection, and so did not send the statement on
+# PgBouncer had no server connection for the statement, and so did not send it on.
+NOT_FORWARDED = "query_wait_timeout|server_login_retry"
 
 
 @dataclass(eq=False)
@@ -71,7 +72,7 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
         return None
     connected = context.connection is not None
     sqlstate = error.pgcode or ""
-    refused = sqlstate.startswith(_REFUSED) or NOT_FORWARDED in connection_message(error)
+    refused = sqlstate.startswith(_REFUSED) or bool(re.search(NOT_FORWARDED, connection_message(error)))
     if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return None
     return DatabaseUnavailable(

@@ -33,10 +33,11 @@ SELECT current_user = 'todo_app' AND row_security_active('users') AND row_securi
         AND has_column_privilege(attrelid, attnum, 'INSERT') AND has_column_privilege(attrelid, attnum, 'UPDATE')
     ) AS columns
 """
-_POLICY = (
-    "{0} ALL ({1} = current_setting('app.user_id'::text, true)) ({1} = current_setting('app.user_id'::text, true))"
-)
-POLICIES = [_POLICY.format("todos", "user_id"), _POLICY.format("users", "id")]
+_CALLER = "current_setting('app.user_id'::text, true)"
+POLICIES = [
+    f"{table} ALL ({column} = {_CALLER}) ({column} = {_CALLER})"
+    for table, column in (("todos", "user_id"), ("users", "id"))
+]
 
 # Now, but always later than the previous value, even if the clock was set back.
 NEXT_UPDATED_AT: sa.ColumnElement[Any] = sa.func.greatest(
@@ -112,10 +113,9 @@ class TodoRepository:
         statement = statement.order_by(col(Todo.created_at).desc(), col(Todo.id).desc())
         rows = self._execute(statement.limit(query.limit + 1)).all()  # one more row tells whether a page follows
         items = [TodoPublic.model_validate(row) for row in rows[: query.limit]]
-        next_cursor = None
-        if len(rows) > query.limit:
-            next_cursor = str(Cursor(items[-1].created_at, items[-1].id, query.is_completed))
-        return TodoPage(items=items, next_cursor=next_cursor)
+        has_next = len(rows) > query.limit
+        cursor = Cursor(items[-1].created_at, items[-1].id, query.is_completed) if has_next else None
+        return TodoPage(items=items, next_cursor=cursor and str(cursor))
 
     def retrieve(self, todo_id: UUID) -> TodoPublic:
         """Retrieve a todo by ID.
@@ -167,8 +167,7 @@ class TodoRepository:
         write = self._owned(write.where(col(Todo.id) == todo_id)).returning(Todo)
         statement: sa.Executable = write
         if versions is not None:
-            # No row: not found. A row without a written one: another version. FOR UPDATE makes the comparison wait for
-            # concurrent writes.
+            # No row: not found. Nothing written: another version. FOR UPDATE: compare after concurrent writes.
             target = self._owned(select(Todo).where(col(Todo.id) == todo_id)).with_for_update().cte("target")
             written = write.where(col(Todo.id) == target.c.id, target.c.updated_at.in_(versions)).cte("written")
             statement = written.select().select_from(target.outerjoin(written, sa.true()))
@@ -191,8 +190,7 @@ def check_ready(session: Session) -> None:
     """Check in one round trip that the schema has every column that the code needs, and isolates users.
 
     Raises:
-        NotReady: it does not.
-        DatabaseUnavailable: the database did not answer, or was never migrated.
+        NotReady: it does not. (A database that was never migrated is `DatabaseUnavailable`.)
     """
     row = session.connection().execute(sa.text(READINESS_SQL)).one()
     if not row.is_isolated or row.policies != POLICIES:

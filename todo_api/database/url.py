@@ -62,19 +62,31 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
             value = client.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"]
         except ClientError as error:
             reason, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise _unavailable(reason, misconfigured=status < 500 and reason not in _TRANSIENT) from None
+            raise unavailable(reason, misconfigured=status < 500 and reason not in _TRANSIENT) from None
         except Exception as error:  # noqa: BLE001  # boto3 raises anything for a response that is not Parameter Store's
-            raise _unavailable(type(error).__name__, misconfigured=False) from None
+            raise unavailable(type(error).__name__, misconfigured=False) from None
         try:
             return libpq_url(value)
         except ValueError:
-            raise _unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
+            raise unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
 
     return read
 
 
-def _unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
+def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
+    """Return the failure to read the URL."""
     return DatabaseUnavailable(may_have_run=False, phase="credentials", reason=reason, misconfigured=misconfigured)
+
+
+def may_start_tls_directly(url: str) -> bool:
+    """Return whether to start TLS without asking the server first, which saves a round trip.
+
+    Neon's proxy takes it. Of other servers, PgBouncer before 1.25 hangs, so their URL has to say it itself
+    (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
+    """
+    parts = parse_dsn(url)
+    is_encrypted = parts.get("sslmode") in ("require", "verify-ca", "verify-full")  # libpq allows it with these only
+    return parts["host"].endswith(".neon.tech") and is_encrypted and "sslnegotiation" not in parts
 
 
 def direct_url(url: str) -> str:

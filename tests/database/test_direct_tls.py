@@ -1,0 +1,92 @@
+"""TLS that starts directly on Neon's hosts: one round trip less, and a fallback for servers that want to be asked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import trustme
+
+from tests.support.apps import app_on
+from tests.support.clients import Api
+from tests.support.requests import ON_THE_DATABASE, Request, sender
+from tests.support.tls_terminator import HOST, TlsTerminator, tls_terminator
+from tests.support.users import new_user
+from todo_api.database.url import may_start_tls_directly
+
+WARNING = "the server may want to be asked for TLS, which costs one more round trip"
+
+
+@pytest.fixture(scope="module")
+def neon(migrated: str) -> Iterator[TlsTerminator]:
+    """A terminator with a host name of Neon's, in front of a migrated database."""
+    with tls_terminator(migrated) as terminator:
+        yield terminator
+
+
+@pytest.fixture(scope="module")
+def api(neon: TlsTerminator) -> Iterator[Api]:
+    """An API whose database is behind the terminator."""
+    with app_on(neon.uri()) as call:
+        yield call
+
+
+@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
+def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
+    neon: TlsTerminator, api: Api, request_: Request
+) -> None:
+    send = sender(new_user("direct", api))
+    with neon.counter.watch(delay=0.01) as ours:
+        send(request_)
+    with neon.counter.watch(delay=0.01) as bare:
+        connection = psycopg2.connect(neon.uri())
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.close()
+    assert (ours.connections, ours.round_trips) == (1, bare.round_trips - 1)
+
+
+@pytest.mark.parametrize("reaction", ["hang up", "hang"])
+def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
+    neon: TlsTerminator, reaction: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(neon, "direct_tls", reaction)
+    with app_on(neon.uri(), database_timeout_seconds=8) as call:
+        for expected in (2, 1, 1):
+            with neon.counter.watch() as traffic:
+                assert call("GET", "/v1/todos", user="x").status == 200
+            assert traffic.connections == expected
+    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [WARNING]
+
+
+def test_an_unverified_certificate_is_not_tried_again(neon: TlsTerminator, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "another-ca.pem"))
+    with app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem"))) as call, neon.counter.watch() as traffic:
+        assert call("GET", "/v1/todos", user="x").status == 503
+    assert traffic.connections == 1
+
+
+def test_the_url_can_ask_for_the_negotiation_itself(neon: TlsTerminator) -> None:
+    with neon.counter.watch(delay=0.01) as bare:
+        psycopg2.connect(neon.uri()).close()
+    with app_on(neon.uri(sslnegotiation="postgres")) as call, neon.counter.watch(delay=0.01) as ours:
+        assert call("GET", "/v1/todos", user="x").status == 200
+    assert ours.round_trips == bare.round_trips + 1  # the statement
+
+
+@pytest.mark.parametrize(
+    ("host", "query", "expected"),
+    [
+        (HOST, "sslmode=require", True),
+        (HOST, "sslmode=verify-full&channel_binding=require", True),
+        (HOST, "sslmode=prefer", False),
+        (HOST, "", False),
+        (HOST, "sslmode=require&sslnegotiation=postgres", False),
+        ("neon.tech", "sslmode=require", False),
+        ("ep-a.neon.tech.example", "sslmode=require", False),
+        ("localhost", "sslmode=require", False),
+    ],
+)
+def test_direct_tls_is_for_encrypted_connections_to_neons_hosts(host: str, query: str, *, expected: bool) -> None:
+    assert may_start_tls_directly(f"postgresql://u:p@{host}/db?{query}") is expected
