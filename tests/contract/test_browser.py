@@ -1,51 +1,23 @@
 """CORS in a real browser: a front end on an allowed origin, and on another one."""
 
+import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 from queue import Queue
-from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.clients import Api, through_http
+from tests.support.apps import app_on
+from tests.support.clients import Api, Response
 from tests.support.machine import CHROMIUM
-from tests.support.servers import free_port, start_server
+from tests.support.pages import relay
 
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
-BODY_HEADERS = {"cache-control", "content-length", "content-type", "x-request-id"}
-"""Header fields of every response with a body that a script can read."""
-
-TODO_HEADERS = BODY_HEADERS | {"etag"}
-
-
-class Pages(BaseHTTPRequestHandler):
-    """Serve the page, and receive the reports of its script."""
-
-    reports: Queue[Any] = Queue()
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path.startswith("/?") else 404)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(PAGE)))
-        self.end_headers()
-        self.wfile.write(PAGE)
-
-    def do_POST(self) -> None:
-        self.reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name
-        """Do not write to stderr."""
-
-
+ALLOWED, DENIED = "http://localhost:3000", "http://denied.example"
 OPTIONS = [
     "--headless",
     "--no-sandbox",  # Chromium has no sandbox for root
@@ -58,52 +30,49 @@ OPTIONS = [
     "--no-first-run",
 ]
 
+BODY_HEADERS = {"cache-control", "content-length", "content-type", "x-request-id"}
+"""Header fields of every response with a body that a script can read."""
+
+TODO_HEADERS = BODY_HEADERS | {"etag"}
 Seen = dict[str, Any]
 """What a script received in each step: status, headers and body, or the message of the exception."""
 
 
-@pytest.fixture
-def ports(environment: dict[str, str]) -> Iterator[tuple[int, int, int]]:
-    """The ports of a local server, of one without a database, and of the page whose origin both allow."""
-    healthy, broken, page = free_port(), free_port(), free_port()
-    settings = environment | {"CORS_ORIGINS": f"http://127.0.0.1:{page}"}
-    unreachable = {
-        "NEON_DATABASE_URL": f"postgresql://a:b@127.0.0.1:{free_port()}/c",
-        "DATABASE_TIMEOUT_SECONDS": "0.1",
-    }
-    with ThreadPoolExecutor() as pool:
-        servers = list(pool.map(start_server, [healthy, broken], [settings, settings | unreachable]))
-    yield healthy, broken, page
-    for server in servers:
-        server.terminate()
-    for server in servers:
-        server.wait()
-
-
 @pytest.mark.browser
-def test_only_scripts_from_an_allowed_origin_can_use_the_api(ports: tuple[int, int, int]) -> None:
-    healthy, broken, port = ports
-    allowed, denied = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
-    api, without_database = f"http://127.0.0.1:{healthy}", f"http://127.0.0.1:{broken}"
-    query = urlencode({"api": api, "withoutDatabase": without_database, "denied": denied})
-    with (
-        ThreadingHTTPServer(("127.0.0.1", port), Pages) as server,
-        TemporaryDirectory(prefix="todo-api-chromium-", ignore_cleanup_errors=True) as profile,
-    ):
-        Thread(target=server.serve_forever).start()
-        command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={profile}", f"{allowed}/?{query}"]
-        with subprocess.Popen(command) as browser:
+def test_only_scripts_from_an_allowed_origin_can_use_the_api(local_api: Api, local_port: int, tmp_path: Path) -> None:
+    received: Queue[Any] = Queue()
+
+    def serve_the_page(method: str, path: str, *, body: bytes | None, **_: object) -> Response:
+        if method == "POST":
+            received.put(json.loads(body or b""))
+            return Response(204, {}, b"")
+        return Response(200 if path.startswith("/?") else 404, {"content-type": "text/html"}, PAGE)
+
+    def call_without_database(*request: Any, **parts: Any) -> Response:
+        uri = "postgresql://nobody@127.0.0.1:1/none"
+        with (
+            closing(asyncio.new_event_loop()) as loop,  # Mangum would make one for this thread, and not close it
+            app_on(uri, cors_origins=ALLOWED, database_timeout_seconds=0.1) as call,
+        ):
+            asyncio.set_event_loop(loop)
+            return call(*request, **parts)
+
+    with relay(call_without_database) as broken, relay(serve_the_page) as server:
+        address = server.url.removeprefix("http://")
+        rules = f"--host-resolver-rules=MAP localhost:3000 {address}, MAP denied.example:80 {address}"
+        query = {"api": f"http://127.0.0.1:{local_port}", "withoutDatabase": broken.url, "denied": DENIED}
+        profile, url = f"--user-data-dir={tmp_path}", f"{ALLOWED}/?{urlencode(query)}"
+        with subprocess.Popen([str(CHROMIUM), *OPTIONS, rules, profile, url]) as browser:
             try:
-                reports = dict(Pages.reports.get(timeout=120) for _ in range(2))
+                reports = dict(received.get(timeout=120) for _ in range(2))
             finally:
                 browser.terminate()
-                server.shutdown()
     steps = ["create", "list", "health", "ready without database"]
-    assert reports[denied] == dict.fromkeys(steps, "TypeError: Failed to fetch")
-    items = Api(through_http(healthy))("GET", "/v1/todos", user="browser").json()["items"]
+    assert reports[DENIED] == dict.fromkeys(steps, "TypeError: Failed to fetch")
+    items = local_api("GET", "/v1/todos", user="browser").json()["items"]
     assert [todo["title"] for todo in items] == ["Another"]  # and not "Intruder"
-    _assert_every_operation_works(reports[allowed])
-    _assert_errors_are_readable(reports[allowed])
+    _assert_every_operation_works(reports[ALLOWED])
+    _assert_errors_are_readable(reports[ALLOWED])
 
 
 def _problem(seen: Any) -> tuple[int, str]:

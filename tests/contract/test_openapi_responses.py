@@ -11,7 +11,6 @@ from tests.support.apps import app_on
 from tests.support.clients import Api, Response
 from tests.support.openapi import (
     OPERATIONS,
-    PARAMETERS,
     documented_response,
     example_of,
     recreate_todo,
@@ -24,59 +23,46 @@ from todo_api.database.repository import NotReady
 from todo_api.models.page import Cursor
 from todo_api.models.todo import TodoPublic
 
-
-@pytest.fixture
-def todo_id(lambda_api: Api) -> str:
-    """The ID of the only todo of the examples' user."""
-    return recreate_todo(lambda_api)
-
+PARAMETERS = {
+    node["name"]: node["schema"]["examples"]
+    for _, _, operation in OPERATIONS.values()
+    for node in operation.get("parameters", [])
+}
+"""The examples of each parameter."""
 
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_request_examples_succeed_with_each_content_type(lambda_api: Api, todo_id: str, operation_id: str) -> None:
-    operation = OPERATIONS[operation_id][2]
-    for media_type in operation.get("requestBody", {}).get("content", {"": None}):
-        request = request_for(operation_id, todo_id)
-        response = lambda_api(**request, headers={"Content-Type": media_type})
-        documented_response(operation_id, response)
-        assert 200 <= response.status < 300
-        todo_id = recreate_todo(lambda_api)
-
-
-def test_response_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Api) -> None:
-    """All fields are equal, except IDs and times."""
+def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Api) -> None:
+    """All fields are equal, except IDs and times. The examples of the parameters belong to the same todo."""
     response = lambda_api(**request_for("createTodo", ""))
-    schema = documented_response("createTodo", response)["content"]["application/json"]["schema"]
-    example = example_of(schema)
+    example = example_of(documented_response("createTodo", response))
     assert without_generated_values(response.json()) == without_generated_values(example)
     public = TodoPublic.model_validate(example)
     assert public.model_dump(mode="json") == example
-    for name in ("If-Match", "If-None-Match"):
-        assert PARAMETERS[name]["schema"]["examples"] == [public.etag]
-    is_completed = PARAMETERS["is_completed"]["schema"]["examples"][0]
-    cursor = str(Cursor(public.created_at, public.id, is_completed))
-    assert PARAMETERS["cursor"]["schema"]["examples"] == [cursor]
+    assert PARAMETERS["If-Match"] == PARAMETERS["If-None-Match"] == [public.etag]
+    cursor = Cursor(public.created_at, public.id, PARAMETERS["is_completed"][0])
+    assert PARAMETERS["cursor"] == [str(cursor)]
 
 
-def test_parameter_examples_are_accepted_by_each_operation(lambda_api: Api, todo_id: str) -> None:
-    """All query parameters of an operation are sent together, and each header in a request of its own."""
+def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
+    """All query parameters are sent together, and each header and each content type in a request of its own."""
     sent = 0
     for operation_id, (_, _, operation) in OPERATIONS.items():
         parameters = operation.get("parameters", [])
         examples = {(node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters}
         query = {name: json.dumps(value).strip('"') for (part, name), value in examples.items() if part == "query"}
-        for headers in [{}, *({name: value} for (part, name), value in examples.items() if part == "header")]:
-            request = request_for(operation_id, todo_id)
-            response = lambda_api(**request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=headers)
+        headers = [{name: value} for (part, name), value in examples.items() if part == "header"]
+        headers += [{"Content-Type": name} for name in operation.get("requestBody", {}).get("content", {})]
+        for header in [{}, *headers]:
+            request = request_for(operation_id, recreate_todo(lambda_api))
+            response = lambda_api(**request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=header)
             documented_response(operation_id, response)
             # The version in the example of If-Match is never the version of this todo.
-            assert response.status == 412 if "If-Match" in headers else response.status < 300
-            todo_id = recreate_todo(lambda_api)
-            sent += len(query) + len(headers)
-    assert sent == 3 + 1 + 5
-    assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id']['schema']['examples'][0]}", user="alice").status == 404
+            assert response.status == 412 if "If-Match" in header else response.status < 300
+        sent += len(query) + len(headers)
+    assert sent == 3 + 6 + 4  # query parameters, headers and content types
+    assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id'][0]}", user="alice").status == 404
 
 
 # --- statuses and errors ----------------------------------------------------------------------------------------------
@@ -154,11 +140,11 @@ def test_500_and_503_occur_exactly_where_they_are_listed(
             assert without_generated_values(response.json()) == _error_examples(documented)[name]
 
 
-def test_error_examples_of_specific_operations_match_their_responses(lambda_api: Api, todo_id: str) -> None:
+def test_error_examples_of_specific_operations_match_their_responses(lambda_api: Api) -> None:
     def call(method: str, path: str, **request: Any) -> Response:
         return lambda_api(method, path, user="alice", **request)
 
-    todos, todo, key = "/v1/todos", f"/v1/todos/{todo_id}", {"Idempotency-Key": str(uuid4())}
+    todos, todo, key = "/v1/todos", f"/v1/todos/{recreate_todo(lambda_api)}", {"Idempotency-Key": str(uuid4())}
     call("POST", todos, json={"title": "one"}, headers=key)
     with app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3) as without_database:
         unavailable = without_database("GET", todos, user="alice")

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+from tests.support import pages
 from tests.support.clients import Api, Response
 from tests.support.machine import ROOT
-from tests.support.pages import CHANGING
 
 PATH = ROOT / "docs/openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
+SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
 
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     operation["operationId"]: (method.upper(), path, operation)
@@ -16,12 +17,6 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     for method, operation in methods.items()
 }
 """Method, path and description of each operation, by `operationId`."""
-
-PARAMETERS: dict[str, dict[str, Any]] = {
-    parameter["name"]: parameter
-    for _, _, operation in OPERATIONS.values()
-    for parameter in operation.get("parameters", [])
-}
 
 COMMON_HEADERS = {
     *("content-type", "content-length", "vary"),
@@ -35,31 +30,27 @@ OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch"}
 
 def documented_response(operation_id: str, response: Response) -> dict[str, Any]:
     """Check status, content type and headers of a response, and return the part of the document that describes it."""
-    responses: dict[str, Any] = OPERATIONS[operation_id][2]["responses"]
+    responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id][2]["responses"]
     assert str(response.status) in responses, (operation_id, response)
-    documented: dict[str, Any] = responses[str(response.status)]
+    documented = responses[str(response.status)]
     names = {name.lower() for name in documented.get("headers", {})}
-    sent = set(response.headers) - COMMON_HEADERS
-    assert names - OPTIONAL_HEADERS <= sent <= names
+    assert names - OPTIONAL_HEADERS <= set(response.headers) - COMMON_HEADERS <= names
     assert list(documented.get("content", {})) == ([response.headers["content-type"]] if response.body else [])
     return documented
 
 
-def example_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object made of the examples of a schema's fields. The schema may be a reference."""
-    if "$ref" in schema:
-        for step in schema["$ref"].split("/"):
-            schema = DOCUMENT if step == "#" else schema[step]
-    return {name: field["examples"][0] for name, field in schema["properties"].items()}
+def example_of(part: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object made of the examples of the fields in a request body or response that the document describes."""
+    reference: str = part["content"]["application/json"]["schema"]["$ref"]
+    fields = SCHEMAS[reference.removeprefix("#/components/schemas/")]["properties"]
+    return {name: field["examples"][0] for name, field in fields.items()}
 
 
 def request_for(operation_id: str, todo_id: str) -> dict[str, Any]:
     """The request to a todo that the examples of an operation make."""
     method, path, operation = OPERATIONS[operation_id]
-    request: dict[str, Any] = {"method": method, "path": path.replace("{id}", todo_id), "user": "alice"}
-    if "requestBody" in operation:
-        request["json"] = example_of(operation["requestBody"]["content"]["application/json"]["schema"])
-    return request
+    body = {"json": example_of(operation["requestBody"])} if "requestBody" in operation else {}
+    return {"method": method, "path": path.replace("{id}", todo_id), "user": "alice", **body}
 
 
 def recreate_todo(call: Api) -> str:
@@ -70,6 +61,7 @@ def recreate_todo(call: Api) -> str:
     return created
 
 
-def without_generated_values(value: Any) -> Any:
+def without_generated_values(value: dict[str, Any]) -> Any:
     """A JSON object with a placeholder for each ID, time, entity tag and cursor."""
-    return json.loads(CHANGING.sub("*", json.dumps(value | {"request_id": "*"} if "request_id" in value else value)))
+    request_id = {"request_id": "*"} if "request_id" in value else {}
+    return json.loads(pages.without_generated_values(json.dumps(value | request_id)))

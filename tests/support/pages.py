@@ -7,8 +7,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,10 +19,14 @@ from tests.support.clients import Response
 ADDRESS = "http://127.0.0.1:8000"
 """The address of `make run`, which the pages use."""
 
-CHANGING = re.compile(
+_GENERATED_VALUE = re.compile(
     r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[0-9:.]+Z|(?<=etag: )".*"|(?<="next_cursor":")[^"]+'
 )
-"""IDs, times, entity tags and cursors, which differ in each run."""
+
+
+def without_generated_values(text: str) -> str:
+    """A text with a placeholder for each ID, time, entity tag and cursor, which differ in each run."""
+    return _GENERATED_VALUE.sub("*", text)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -38,14 +43,14 @@ def shown(text: str) -> Response:
 
 
 def assert_as_shown(response: Response, text: str) -> None:
-    """Assert that a response has the status, header fields and body of an `http` block, except for `CHANGING`."""
+    """Assert that a response has the status, header fields and body of an `http` block, except for generated values."""
     expected = shown(text)
-    assert response.status == expected.status, response
-    for name, value in expected.headers.items():
-        assert CHANGING.sub("*", f"{name}: {response.headers[name]}") == CHANGING.sub("*", f"{name}: {value}")
-    assert CHANGING.sub("*", response.body.decode()) == CHANGING.sub("*", expected.body.decode())
-    if expected.body:
-        json.loads(expected.body)
+
+    def comparable(each: Response) -> str:
+        fields = [f"{name}: {each.headers[name]}" for name in expected.headers]
+        return without_generated_values("\n".join([str(each.status), *fields, each.body.decode()]))
+
+    assert comparable(response) == comparable(expected)
 
 
 class Shell:
@@ -77,23 +82,19 @@ class Shell:
 
 
 def commands(text: str) -> list[str]:
-    """Return the curl commands of an `sh` block; a command may have several lines."""
-    return re.findall(r"^curl (?:.*\\\n)*.*$", text, re.MULTILINE)
+    """Return the curl commands of an `sh` block."""
+    return re.findall(r"^curl .*$", text, re.MULTILINE)
 
 
 def run_commands(page: Path, url: str) -> int:
     """Run a page's curl commands in order, compare the responses that it shows, and return the number of commands."""
-    shell, last, count = Shell(url), None, 0
-    for language, text in blocks(page):
-        if language == "http" and last:
-            assert_as_shown(last, text)
-        last = None
-        if language != "sh":
-            continue
-        for command in commands(text):
-            assert last is None or last.status < 300, "the page shows only a block's last response"
-            last = shell(command)
-            count += 1
+    shell, count = Shell(url), 0
+    for (language, text), (next_language, expected) in pairwise([*blocks(page), ("", "")]):
+        responses = [shell(command) for command in commands(text)] if language == "sh" else []
+        assert all(response.status < 300 for response in responses[:-1]), "the page shows only a block's last response"
+        if responses and next_language == "http":
+            assert_as_shown(responses[-1], expected)
+        count += len(responses)
     return count
 
 
@@ -108,29 +109,15 @@ class Exchange:
     method: str
     path: str
     headers: dict[str, str]
-    body: bytes
     response: Response
 
 
 @dataclass
 class Relay:
-    """Stand-in for API Gateway: forwards requests to the API, or sends a response of its own."""
+    """The address of a relay, and what it has recorded."""
 
-    api: Callable[..., Response]
-    url: str = ""
-    own_responses: list[Response] = field(default_factory=list)
-    """Responses to the next requests, which are then not forwarded."""
-    exchanges: list[Exchange] = field(default_factory=list)
-
-    def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
-        """Respond to one request."""
-        time = monotonic()
-        if self.own_responses:
-            response = self.own_responses.pop(0)
-        else:
-            response = self.api(method, path, headers=headers, body=body or None)
-        self.exchanges.append(Exchange(time, method, path, headers, body, response))
-        return response
+    url: str
+    exchanges: list[Exchange]
 
     def seen(self, *names: str) -> list[tuple[Any, ...]]:
         """Return method, path, status and the named request headers of each exchange."""
@@ -142,41 +129,36 @@ class Relay:
 
 @contextmanager
 def relay(api: Callable[..., Response], *own_responses: Response) -> Iterator[Relay]:
-    """Run a relay on a free port."""
-    this = Relay(api, own_responses=[*own_responses])
+    """Run a stand-in for API Gateway: it sends its own responses first, and then forwards requests to the API."""
+    responses, exchanges = list(own_responses), list[Exchange]()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def handle_one_request(self) -> None:
-            self.raw_requestline = self.rfile.readline(65537)
-            if not self.raw_requestline:
-                self.close_connection = True
-                return
-            if not self.parse_request():
-                return
+        def respond(self) -> None:
+            time = monotonic()
             headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
-            body = self.rfile.read(int(headers.get("Content-Length", 0)))
-            response = this(self.command, self.path, headers, body)
+            body = self.rfile.read(int(headers.get("Content-Length", 0))) or None
+            response = responses.pop(0) if responses else api(self.command, self.path, headers=headers, body=body)
+            exchanges.append(Exchange(time, self.command, self.path, headers, response))
             self.send_response(response.status)
-            for name, value in response.headers.items():
-                if name != "content-length":
-                    self.send_header(name, value)
-            if response.status not in (204, 304):
-                self.send_header("content-length", str(len(response.body)))
+            length = {"content-length": str(len(response.body))} if response.body else {}
+            for name, value in {**response.headers, **length}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(response.body)
+
+        def __getattr__(self, name: str) -> Callable[[], None]:
+            if name.startswith("do_"):
+                return self.respond
+            raise AttributeError(name)
 
         def log_message(self, *_: object) -> None:
             """Do not log requests."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    this.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield this
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        try:
+            yield Relay(f"http://127.0.0.1:{server.server_port}", exchanges)
+        finally:
+            server.shutdown()
