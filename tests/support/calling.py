@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from tests.support.clients import Response
 from tests.support.machine import NODE_TOOLS, ROOT
 from tests.support.pages import ADDRESS, Relay, blocks, relay
+from tests.support.users import User
 
 PAGE = ROOT / "docs" / "calling.md"
 BLOCKS = blocks(PAGE)
@@ -40,7 +40,7 @@ class TypeScriptModule:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def run(self, api: Callable[..., Response], user: str, script: str, *own_responses: Response) -> tuple[Any, Relay]:
+    def run(self, user: User, script: str, *own_responses: Response) -> tuple[Any, Relay]:
         """Run a script that uses the module as `page`, and return its result and the relay with its requests."""
         program = f"""
             import * as page from "./page.mjs";
@@ -48,7 +48,7 @@ class TypeScriptModule:
             const result = await (async () => {{ {script} }})();
             console.log(JSON.stringify(result));
         """
-        with relay(api, *own_responses) as server:
-            code = self._code.replace(ADDRESS, server.url).replace('"ada"', json.dumps(user))
+        with relay(user.api, *own_responses) as server:
+            code = self._code.replace(ADDRESS, server.url).replace('"ada"', json.dumps(user.id))
             (self._folder / "page.mjs").write_text(code)
             return json.loads(self._run("node", "--input-type=module", "--eval", program)), server
