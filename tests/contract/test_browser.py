@@ -34,6 +34,7 @@ BODY_HEADERS = {"cache-control", "content-length", "content-type", "x-request-id
 """Header fields of every response with a body that a script can read."""
 
 TODO_HEADERS = BODY_HEADERS | {"etag"}
+
 Seen = dict[str, Any]
 """What a script received in each step: status, headers and body, or the message of the exception."""
 

@@ -51,13 +51,13 @@ def test_each_lock_file_contains_the_one_before() -> None:
     assert UV.items() <= RUN.items()
 
 
-def test_lambda_requirements_have_no_development_packages() -> None:
-    """Nor boto3 and botocore, which are part of Lambda's runtime."""
-    names = {entry.split("==")[0] for entry in LAMBDA}
-    assert not names & {_pin(entry).split("==")[0] for entry in FOR_DEVELOPMENT}
-    assert not names & {"boto3", "botocore"}
-
-
-def test_lambda_requirements_have_no_markers() -> None:
-    """The installer would evaluate them for the build machine, not for Lambda."""
+def test_lambda_requirements_have_no_markers_and_no_development_packages() -> None:
+    """The installer would evaluate markers for the build machine. Lambda's runtime has boto3 and botocore itself."""
     assert [entry for entry in LAMBDA if ";" in entry] == []
+    development = {_pin(entry).split("==")[0] for entry in FOR_DEVELOPMENT}
+    assert not {entry.split("==")[0] for entry in LAMBDA} & {*development, "boto3", "botocore"}
+
+
+def test_lock_file_of_npm_contains_no_registry_urls() -> None:
+    """With URLs, which `npm install` may add, npm would ignore the registry that the machine is configured for."""
+    assert '"resolved"' not in (ROOT / "package-lock.json").read_text()

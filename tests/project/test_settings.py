@@ -25,14 +25,6 @@ def test_each_usual_scheme_gives_the_same_url_with_its_query(monkeypatch: pytest
     assert Settings.from_environment().neon_database_url == URL
 
 
-def test_every_setting_except_the_database_url_has_a_default() -> None:
-    settings = Settings.from_environment()
-    assert settings.identity_source == "header"
-    assert settings.cors_origins == ()
-    assert settings.log_level == "INFO"
-    assert settings.database_timeout_seconds == 8
-
-
 def test_cors_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", " https://app.example, http://localhost:3000 ,")
     assert Settings.from_environment().cors_origins == ("https://app.example", "http://localhost:3000")

@@ -22,6 +22,7 @@ LAYERS = ("models", "database", "settings", "api", "app")
 
 PACKAGE = {path: path.relative_to(ROOT / "todo_api").parts for path in (ROOT / "todo_api").rglob("*.py")}
 MODULES = sorted(path for path, parts in PACKAGE.items() if parts != ("__init__.py",))
+NAMES = {".".join(("todo_api", *PACKAGE[path])).removesuffix(".py"): path for path in MODULES}
 HANDLER = ROOT / "handler.py"
 
 
@@ -63,11 +64,10 @@ def test_no_module_imports_a_later_layer_or_development_code(path: Path) -> None
 
 
 def test_imports_have_no_cycles() -> None:
-    names = {".".join(("todo_api", *PACKAGE[path])).removesuffix(".py"): path for path in MODULES}
     graph = {
         name: {module for found in _imports(path) for module in (found, found.rpartition(".")[0])}
-        & (names.keys() - {name})
-        for name, path in names.items()
+        & (NAMES.keys() - {name})
+        for name, path in NAMES.items()
     }
     assert len([*TopologicalSorter(graph).static_order()]) == len(MODULES)  # a cycle raises CycleError
 
@@ -106,8 +106,7 @@ def test_top_level_of_a_module_contains_only_definitions(path: Path) -> None:
 
 
 def test_importing_the_package_needs_no_environment_and_opens_no_socket() -> None:
-    modules = ", ".join(".".join(("todo_api", *PACKAGE[path])).removesuffix(".py") for path in MODULES)
-    modules = modules.replace(".__init__", "")
+    modules = ", ".join(NAMES).replace(".__init__", "")
     code = f"import logging, socket; socket.socket.connect = None; import {modules}; print(logging.root.handlers)"
     command = [sys.executable, "-c", code]
     outcome = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, check=False)

