@@ -178,6 +178,10 @@ class FaultyProxy(Proxy):
                     if fault == "frozen before the query":
                         await _until_closed(client)
                         return
+                    if fault == "delayed until the client has gone":
+                        await _until_closed(client)
+                        to_server.write(data)
+                        return
                     if self.sqlstate:
                         _refuse(to_client, self.sqlstate)
                         continue

@@ -1,0 +1,246 @@
+"""Histories of several processes, during faults of the network and the server, are linearizable."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from itertools import chain
+from math import inf
+from multiprocessing.pool import Pool
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from dev.postgres import Postgres
+from migrations.__main__ import migrate
+from tests.support.fault_scenario import NOT_EXECUTED, UNKNOWN
+from tests.support.linearizability import Operation, Request, Todo, describe, is_linearizable, shortest
+from tests.support.pgbouncer import pgbouncer
+from tests.support.sql import run_sql
+from tests.support.workload import (
+    FAULTS,
+    MUTATIONS,
+    PROCESSES,
+    RandomlyFaultyProxy,
+    perform_at_once,
+    processes,
+    read,
+    work,
+)
+
+SIGKILL = "SIGKILL of PostgreSQL"
+TODOS, REQUESTS = 3, 25  # of each round: the todos that all processes share, and the requests of each process
+
+
+class Database:
+    """A PostgreSQL that may be killed, with a faulty proxy in front of it."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**9))
+        print(f"SEED={self.seed}")
+        self.folder, self.uri = folder, uri
+        self.parts = parse_dsn(uri)
+        self.proxy = RandomlyFaultyProxy(int(self.parts["port"]), self.seed)
+        self.proxied_uri = uri.replace(f":{self.parts['port']}/", f":{self.proxy.port}/")
+
+    def kill(self) -> None:
+        """Kill the server, which its supervisor then restarts."""
+        os.kill(int((self.folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with TemporaryDirectory(prefix="todo-api-linearizability-") as folder, Postgres(Path(folder)) as postgres:
+        migrate(postgres.uri)
+        yield Database(Path(folder), postgres.uri)
+
+
+@pytest.fixture(scope="module")
+def pool(database: Database) -> Iterator[Pool]:
+    with processes(database.proxied_uri) as pool:
+        yield pool
+
+
+def assert_linearizable_during_faults(database: Database, pool: Pool, rate: float, *, soak: bool) -> None:
+    """Work in rounds, each on new keys, until enough has happened. Check the history of each key.
+
+    Args:
+        database: the database behind the API.
+        pool: the processes.
+        rate: how many of the proxy's connections have a fault.
+        soak: whether to go on for five minutes.
+    """
+    seconds, at_most = (300, 900) if soak else (10, 120)
+    least = {"answered": 150, UNKNOWN: 10, SIGKILL: 2} | dict.fromkeys(FAULTS, 1)
+    if soak:
+        least = {name: number * 10 for name, number in least.items()}
+    proxy, counts, began = database.proxy, Counter[str](), time.monotonic()
+    before = proxy.injected.copy()
+    while time.monotonic() - began < seconds or any(counts[name] < number for name, number in least.items()):
+        assert time.monotonic() - began < at_most, f"too little has happened: {counts}"
+        keys = [f"{database.seed}-{id(pool)}-{counts['histories'] + number}" for number in range(TODOS)]
+        proxy.rate = rate
+        arguments = [
+            (process, f"{database.seed} {counts['histories']}", keys, REQUESTS) for process in range(PROCESSES)
+        ]
+        working = pool.map_async(work, arguments, chunksize=1)
+        if counts["histories"] % (3 * TODOS) == 0:
+            working.wait(0.3)
+            counts[SIGKILL] += not working.ready()
+            database.kill()
+        operations = _flat(working.get(120))
+        proxy.rate, proxy.fault = 0, ""
+        ids = {key: {str(seen.id) for op in operations if (seen := op.seen) and op.request.key == key} for key in keys}
+        operations += _flat(pool.map(read, ids.items(), chunksize=1))
+        for key in keys:
+            assert_linearizable([operation for operation in operations if operation.request.key == key], database)
+        counts.update("answered" if operation.is_answered else operation.outcome for operation in operations)
+        counts.update(f"-> {operation.outcome}" for operation in operations if operation.is_answered)
+        counts["histories"] += TODOS
+        counts |= proxy.injected - before
+    print(f"{time.monotonic() - began:.0f} s: {dict(counts)}")
+
+
+def _flat(histories: list[list[Operation]]) -> list[Operation]:
+    return list(chain.from_iterable(histories))
+
+
+def assert_linearizable(history: list[Operation], database: Database) -> None:
+    if not is_linearizable(history):
+        pytest.fail(f"SEED={database.seed}, not linearizable:\n{describe(shortest(history))}", pytrace=False)
+
+
+def test_concurrent_operations_during_faults_are_linearizable(database: Database, pool: Pool, *, soak: bool) -> None:
+    assert_linearizable_during_faults(database, pool, 0.15, soak=soak)
+
+
+@pytest.mark.pgbouncer
+def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
+    database: Database, *, soak: bool
+) -> None:
+    # A server connection has a fault or none, and the pooler keeps those without: so end them soon.
+    lifetimes = {"server_lifetime": 1, "server_connect_timeout": 1}
+    with (
+        pgbouncer(database.uri, upstream=database.proxy.port, default_pool_size=4, **lifetimes) as pooler,
+        processes(pooler.uri()) as pool,
+    ):
+        assert_linearizable_during_faults(database, pool, 0.5, soak=soak)
+
+
+# --- mutations --------------------------------------------------------------------------------------------------------
+
+KEY = "the key is not in the conflict target"
+
+
+def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[Operation]:
+    """Run the workload made for a mutation, three rounds on one todo, with the mutation or without (`""`)."""
+    database.proxy.rate = 0
+
+    def send(fault: str, senders: int, request: Request) -> list[Operation]:
+        database.proxy.fault = fault
+        arguments = [(process, request if process < senders else None, mutation) for process in range(PROCESSES)]
+        return _flat(pool.map(perform_at_once, arguments, chunksize=1))
+
+    create = Request("create", uuid4().hex, {"title": "new"})
+    history = send("", 1, create)
+    assert history[0].seen
+    toggle, retrieve = [create._replace(kind=kind, fields={}, id=history[0].seen.id) for kind in ("toggle", "retrieve")]
+    steps = {
+        "may_have_run is always False": [("reset after the query was sent", 1, toggle), ("", 1, retrieve)],
+        "toggle reads, then writes": [("", PROCESSES, toggle)],
+        KEY: [("", PROCESSES, create)],
+    }
+    for step in steps[workload] * 3:
+        history += send(*step)
+    return history
+
+
+@contextmanager
+def without_index(database: Database) -> Iterator[None]:
+    """Drop the unique index, without which PostgreSQL would refuse what the mutation does."""
+    index = "todos_by_idempotency_key"
+    ((definition,),) = run_sql(database.uri, f"SELECT pg_get_indexdef('{index}'::regclass)")
+    run_sql(database.uri, f"DROP INDEX {index}")
+    yield
+    run_sql(database.uri, "TRUNCATE todos", definition)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_checker_finds_a_mutation_of_the_code(database: Database, pool: Pool, mutation: str) -> None:
+    assert_linearizable(play(pool, database, mutation, ""), database)
+    with without_index(database) if mutation == KEY else nullcontext():
+        history = play(pool, database, mutation, mutation)
+    assert not is_linearizable(history)
+    found = shortest(history)
+    print(describe(found))
+    assert len(found) <= 1 + PROCESSES
+
+
+# --- the checker ------------------------------------------------------------------------------------------------------
+
+OLD, NEW = '"2026-11-20T09:30:00.000001Z"', '"2026-11-20T09:30:00.000002Z"'
+SEEN = Todo("a", "x", None, is_completed=False, etag=OLD)
+CREATE = Operation(Request("create", "key", {"title": "x"}), "201", SEEN, 0, 1)
+TOGGLED = replace(SEEN, is_completed=True, etag=NEW)
+TOGGLE = Operation(Request("toggle", "key", id="a"), "200", TOGGLED, 2, 4)
+NO_ANSWER = replace(TOGGLE, outcome=UNKNOWN, seen=None, ended=inf)
+DELETE = Operation(Request("delete", "key", id="a"), "204", None, 2, 3)
+CONDITIONAL = replace(TOGGLE, request=TOGGLE.request._replace(tag=OLD))
+
+
+def _read(todo: Todo, began: float = 5) -> Operation:
+    return Operation(Request("retrieve", "key", id="a"), "200", todo, began, began + 1)
+
+
+LINEARIZABLE = {
+    "a read of what was written": [CREATE, TOGGLE, _read(TOGGLED)],
+    "a read of the old todo during a write": [CREATE, TOGGLE, _read(SEEN, 3)],
+    "a write of unknown outcome that runs": [CREATE, NO_ANSWER, _read(TOGGLED)],
+    "a write of unknown outcome that runs later": [CREATE, NO_ANSWER, _read(SEEN), _read(TOGGLED, 9)],
+    "a write of unknown outcome that never runs": [CREATE, NO_ANSWER, _read(SEEN)],
+    "a new todo for the key of a deleted one": [
+        CREATE,
+        DELETE,
+        replace(CREATE, seen=replace(SEEN, id="b"), began=9, ended=10),
+    ],
+}
+NOT_LINEARIZABLE = {
+    "a lost write": [CREATE, TOGGLE, _read(SEEN)],
+    "a read of a later write": [CREATE, replace(TOGGLE, began=7, ended=8), _read(TOGGLED)],
+    "a write that was not executed, but was": [CREATE, replace(NO_ANSWER, outcome=NOT_EXECUTED), _read(TOGGLED)],
+    "a write of unknown outcome that runs twice": [
+        *(CREATE, NO_ANSWER, _read(TOGGLED)),
+        _read(replace(SEEN, etag='"2026-11-20T09:30:00.000003Z"'), 9),
+    ],
+    "an old read after a new one": [CREATE, NO_ANSWER, _read(TOGGLED), _read(SEEN, 9)],
+    "two writers with one tag": [CREATE, CONDITIONAL, replace(CONDITIONAL, seen=replace(SEEN, etag='"3"'))],
+    "a refused tag that is the current one": [CREATE, replace(CONDITIONAL, outcome="412", seen=None)],
+    "a todo that comes back": [CREATE, DELETE, _read(SEEN)],
+    "a deleted todo for its key": [CREATE, DELETE, replace(CREATE, began=9, ended=10)],
+    "two todos for one key": [CREATE, replace(CREATE, seen=replace(SEEN, id="b"))],
+    "a new tag that is older": [CREATE, replace(TOGGLE, seen=replace(TOGGLED, etag='"1"'))],
+    "an unexpected status": [CREATE, replace(TOGGLE, outcome="500", seen=None)],
+}
+
+
+@pytest.mark.parametrize("history", LINEARIZABLE.values(), ids=LINEARIZABLE)
+def test_the_checker_explains(history: list[Operation]) -> None:
+    assert is_linearizable(history)
+
+
+@pytest.mark.parametrize("history", NOT_LINEARIZABLE.values(), ids=NOT_LINEARIZABLE)
+def test_the_checker_does_not_explain(history: list[Operation]) -> None:
+    assert not is_linearizable(history)
+
+
+def test_a_failure_shows_only_the_operations_that_contradict_each_other() -> None:
+    contradiction = [CREATE, TOGGLE, _read(SEEN)]
+    others = [_read(SEEN, 1), replace(NO_ANSWER, began=1, outcome=NOT_EXECUTED), _read(TOGGLED, 4), _read(TOGGLED, 20)]
+    assert shortest([*others, *contradiction]) == contradiction
