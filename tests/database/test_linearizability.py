@@ -69,43 +69,40 @@ def pool(database: Database) -> Iterator[Pool]:
 
 
 def assert_linearizable_during_faults(database: Database, pool: Pool, rate: float, *, soak: bool) -> None:
-    """Work in rounds, each on new keys, until enough has happened. Check the history of each key.
+    """Work in rounds, each on new todos, until enough has happened. Check the history of each todo.
 
     Args:
         database: the database behind the API.
         pool: the processes.
-        rate: how many of the proxy's connections have a fault.
+        rate: the fraction of the proxy's connections that have a fault.
         soak: whether to go on for five minutes.
     """
     seconds, at_most = (300, 900) if soak else (10, 120)
     least = {"answered": 150, UNKNOWN: 10, SIGKILL: 2} | dict.fromkeys(FAULTS, 1)
     if soak:
         least = {name: number * 10 for name, number in least.items()}
-    proxy, counts, began = database.proxy, Counter[str](), time.monotonic()
-    before = proxy.injected.copy()
+    counts, began = Counter[str](), time.monotonic()
+    database.proxy.injected = counts
     while time.monotonic() - began < seconds or any(counts[name] < number for name, number in least.items()):
         assert time.monotonic() - began < at_most, f"too little has happened: {counts}"
-        keys = [f"{database.seed}-{id(pool)}-{counts['histories'] + number}" for number in range(TODOS)]
-        proxy.rate = rate
-        arguments = [
-            (process, f"{database.seed} {counts['histories']}", keys, REQUESTS) for process in range(PROCESSES)
-        ]
-        working = pool.map_async(work, arguments, chunksize=1)
-        if counts["histories"] % (3 * TODOS) == 0:
+        keys = [uuid4().hex for _ in range(TODOS)]
+        seed = f"{database.seed} {counts['rounds']}"
+        database.proxy.rate = rate
+        working = pool.map_async(work, [(process, seed, keys, REQUESTS) for process in range(PROCESSES)], chunksize=1)
+        if counts["rounds"] % 2 == 0:
             working.wait(0.3)
             counts[SIGKILL] += not working.ready()
             database.kill()
-        operations = _flat(working.get(120))
-        proxy.rate, proxy.fault = 0, ""
-        ids = {key: {str(seen.id) for op in operations if (seen := op.seen) and op.request.key == key} for key in keys}
-        operations += _flat(pool.map(read, ids.items(), chunksize=1))
+        history = _flat(working.get(120))
+        database.proxy.rate = 0
+        ids = {key: {str(seen.id) for op in history if (seen := op.seen) and op.request.key == key} for key in keys}
+        history += _flat(pool.map(read, ids.items(), chunksize=1))
         for key in keys:
-            assert_linearizable([operation for operation in operations if operation.request.key == key], database)
-        counts.update("answered" if operation.is_answered else operation.outcome for operation in operations)
-        counts.update(f"-> {operation.outcome}" for operation in operations if operation.is_answered)
-        counts["histories"] += TODOS
-        counts |= proxy.injected - before
-    print(f"{time.monotonic() - began:.0f} s: {dict(counts)}")
+            assert_linearizable([operation for operation in history if operation.request.key == key], database)
+        counts.update("answered" if operation.is_answered else operation.outcome for operation in history)
+        counts.update(f"{operation.request.kind} {operation.outcome}" for operation in history)
+        counts.update(operations=len(history), histories=TODOS, rounds=1)
+    print(f"{time.monotonic() - began:.0f} s: {dict(sorted(counts.items()))}")
 
 
 def _flat(histories: list[list[Operation]]) -> list[Operation]:
@@ -126,9 +123,9 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
     database: Database, *, soak: bool
 ) -> None:
     # A server connection has a fault or none, and the pooler keeps those without: so end them soon.
-    lifetimes = {"server_lifetime": 1, "server_connect_timeout": 1}
+    settings = {"server_lifetime": 1, "server_connect_timeout": 1, "server_login_retry": 0.1}
     with (
-        pgbouncer(database.uri, upstream=database.proxy.port, default_pool_size=4, **lifetimes) as pooler,
+        pgbouncer(database.uri, upstream=database.proxy.port, default_pool_size=4, **settings) as pooler,
         processes(pooler.uri()) as pool,
     ):
         assert_linearizable_during_faults(database, pool, 0.5, soak=soak)

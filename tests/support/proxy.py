@@ -151,9 +151,13 @@ class FaultyProxy(Proxy):
     sleep_seconds = 0.0
     sqlstate = ""
 
+    def next_fault(self) -> str:
+        """Return the fault of a new connection."""
+        return self.fault
+
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Forward one connection, with the current fault."""
-        fault, frontend = self.fault, Frontend()
+        """Forward one connection, with a fault."""
+        fault, frontend = self.next_fault(), Frontend()
         if fault == "silent":
             await _until_closed(client)
             return

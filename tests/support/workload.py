@@ -1,6 +1,5 @@
 """Processes with the Lambda handler that work on shared todos and record it, and a proxy with random faults."""
 
-import asyncio
 import logging
 import multiprocessing
 import os
@@ -53,12 +52,13 @@ class RandomlyFaultyProxy(FaultyProxy):
         self._random = Random(seed)  # noqa: S311  # reproducible, not secret
         super().__init__(upstream)
 
-    async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Forward one connection, with a fault or without."""
-        if self.rate:
-            self.fault = self._random.choice(FAULTS) if self._random.random() < self.rate else ""
-            self.injected.update([self.fault] if self.fault else [])
-        await super().link(client, to_client)
+    def next_fault(self) -> str:
+        """Return a random fault, or `self.fault`."""
+        if self._random.random() >= self.rate:
+            return self.fault
+        fault = self._random.choice(FAULTS)
+        self.injected[fault] += 1
+        return fault
 
 
 # --- in the processes -------------------------------------------------------------------------------------------------
@@ -124,6 +124,8 @@ def work(arguments: tuple[int, str, Sequence[str], int]) -> list[Operation]:
                 known[key] = operation.seen
             elif operation.outcome == "404":
                 del known[key]
+            elif not operation.is_answered:
+                time.sleep(0.1)  # a pooler that refuses at once would use up all requests
     return history
 
 
