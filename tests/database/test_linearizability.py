@@ -165,8 +165,10 @@ def without_index(database: Database) -> Iterator[None]:
     index = "todos_by_idempotency_key"
     ((definition,),) = run_sql(database.uri, f"SELECT pg_get_indexdef('{index}'::regclass)")
     run_sql(database.uri, f"DROP INDEX {index}")
-    yield
-    run_sql(database.uri, "TRUNCATE todos", definition)
+    try:
+        yield
+    finally:
+        run_sql(database.uri, "TRUNCATE todos", definition)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

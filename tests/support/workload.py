@@ -84,7 +84,7 @@ def processes(uri: str) -> Iterator[Pool]:
         yield pool
 
 
-def perform(request: Request, process: int = 0) -> Operation:
+def perform(request: Request, process: int) -> Operation:
     """Send one request and record it."""
     kind, key, fields, id_, tag = request
     method, suffix = HTTP[kind]
