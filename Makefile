@@ -39,8 +39,11 @@ check: $(ready) ## Check style and types
 openapi: $(serving) ## Write docs/openapi.json anew
 	@$(BIN)/python -m dev.openapi > docs/openapi.json
 
-migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names
-	@$(BIN)/python -m migrations
+migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names (REVISION=-1: one revision back)
+	@$(BIN)/python -m migrations $(REVISION)
+
+revision: $(ready) ## Write the next revision of the schema from the models (NAME=due_at)
+	@$(BIN)/python -m dev.revision $(NAME)
 
 zip: $(serving) ## Build the Lambda zip
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python deploy/build.py
@@ -70,4 +73,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak bench check openapi migrate zip lock
+.PHONY: help run test soak bench check openapi migrate revision zip lock

@@ -47,7 +47,7 @@ class Deploy {
     this.serverless.cli.log("Migrating the database");
     const environment = { ...process.env, NEON_DATABASE_URL: await this.databaseUrl() };
     delete environment.NEON_DATABASE_URL_PARAMETER;
-    this.run("The database was not migrated, and nothing is deployed", "make", ["--silent", "migrate"], environment);
+    this.run("The migration failed, and nothing is deployed", "make", ["--silent", "migrate"], environment);
   }
 
   /** The connection string, read as whoever deploys. It goes to the migrations through their environment only. */

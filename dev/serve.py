@@ -73,6 +73,8 @@ def main() -> None:
         "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
     )
     arguments = parser.parse_args()
+    from alembic.util import CommandError
+
     from dev.postgres import Postgres, PostgresError
     from migrations.__main__ import migrate
 
@@ -83,12 +85,12 @@ def main() -> None:
             if not os.environ.get("NEON_DATABASE_URL") and not os.environ.get("NEON_DATABASE_URL_PARAMETER"):
                 rows = str(arguments.data)
                 os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
-                migrate(os.environ["NEON_DATABASE_URL"])
+                print(migrate(os.environ["NEON_DATABASE_URL"]))
             os.environ.setdefault("CORS_ORIGINS", "http://localhost:3000,http://localhost:5173")
             Settings.from_environment()
             print(BANNER.format(address=f"{HOST}:{arguments.port}", rows=rows), flush=True)
             _serve(arguments.port)
-    except (PostgresError, SettingsError, PortInUse) as error:
+    except (PostgresError, CommandError, SettingsError, PortInUse) as error:
         sys.exit(str(error))
 
 

@@ -1,41 +1,168 @@
-"""Migrate the database that `NEON_DATABASE_URL` names: `python -m migrations [REVISION]`, by default to the newest."""
+"""Migrate the database that `NEON_DATABASE_URL` names: to the newest revision, or to another."""
 
+import argparse
+import re
 import sys
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, pool
-from sqlalchemy.exc import DBAPIError
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.url import direct_url, url_reader
 from todo_api.settings import Settings, SettingsError
 
+FOLDER = Path(__file__).parent
+ADVISORY_LOCK = 7_030_461_218_340_771
+"""An arbitrary number, the same in every release: whoever holds this advisory lock is migrating."""
+ADVISORY_LOCK_SECONDS = 120
+"""How long to wait for another migration of the same database."""
+LOCK_TIMEOUT_SECONDS = 3
+"""How long a revision may wait for a lock on a table. All later statements on that table wait behind it."""
+RETRY_PAUSES = (1, 2, 4, 8)
+"""Seconds between the attempts, in which those statements run."""
+RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
-def migrate(uri: str, revision: str = "head") -> None:
-    """Bring the database at `uri` up to `revision`, or down to it."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+
+def migrate(uri: str, target: str = "head") -> str:
+    """Migrate the database at `uri` up or down, with one transaction for each revision.
+
+    Args:
+        uri: how to connect; of Neon's two endpoints, either.
+        target: a revision, `head`, `base`, or how many revisions to go back, as in `-1`.
+
+    Returns:
+        What was done, as a sentence.
+
+    Raises:
+        CommandError: it failed; the message says why, and at which revision the database is.
+    """
+    revisions = revision_chain()
+    if target not in ("head", *revisions) and not re.fullmatch("-[1-9][0-9]*", target):
+        known = ", ".join(revisions)
+        raise CommandError(f"There is no revision {target}: choose one of {known}, head, or -1 to go one back.")
     dsn = direct_url(uri)
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn), poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        (command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade)(config, revision)
+    try:
+        with engine.connect() as connection:
+            _lock(connection)
+            with connection.begin():
+                current = MigrationContext.configure(connection).get_current_revision() or "base"
+            return _migrate(connection, revisions, current, target)
+    except DBAPIError as error:
+        raise CommandError(f"The migration failed, and the database is unchanged: {error.orig}".strip()) from error
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Return the configuration for Alembic's commands."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))  # a value may refer to others by %
+    return config
+
+
+def revision_chain() -> list[str]:
+    """Return "base" and the revisions after it, oldest first."""
+    scripts = ScriptDirectory(FOLDER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Alembic only warns of a number that is used twice, or missing
+        try:
+            heads = scripts.get_heads()
+        except UserWarning as warning:
+            problem = str(warning)
+        else:
+            problem = f"{' and '.join(heads)} are both the newest" if len(heads) > 1 else ""
+    if problem:
+        raise CommandError(
+            f"The revisions in migrations/versions are not one chain ({problem}): "
+            "give each a number of its own, and the number before it as its down_revision."
+        )
+    return ["base", *reversed([script.revision for script in scripts.walk_revisions()])]
+
+
+def _lock(connection: Connection) -> None:
+    """Take the advisory lock until the connection closes.
+
+    It is polled: a transaction that waits for it would stop another migration from building an index concurrently.
+    """
+    deadline = time.monotonic() + ADVISORY_LOCK_SECONDS
+    while True:
+        with connection.begin():
+            if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+                return
+        if time.monotonic() >= deadline:
+            raise CommandError(
+                f"Another migration of this database has not ended for {ADVISORY_LOCK_SECONDS} s, and nothing was "
+                "changed by this one: run it again after that one."
+            )
+        time.sleep(0.1)
+
+
+def _migrate(connection: Connection, revisions: list[str], current: str, target: str) -> str:
+    newest = revisions[-1]
+    if current not in revisions:
+        if target == "head" and current.isdecimal() and current > newest:
+            return f"Nothing to do: the database is at revision {current}, and the newest of this code is {newest}."
+        raise CommandError(
+            f"The database is at revision {current}, which this code does not have: nothing was changed."
+        )
+    start = revisions.index(current)
+    target = newest if target == "head" else target
+    end = revisions.index(target) if target in revisions else start + int(target)
+    if start == end:
+        return f"Nothing to do: the database is at revision {current}."
+    if end < 0:
+        raise CommandError(f"The database is at revision {current}: it cannot go back by {target[1:]}.")
+    change, direction = (command.upgrade, 1) if end > start else (command.downgrade, -1)
+    for number in range(start, end, direction):
+        _step(connection, change, revisions[number], revisions[number + direction])
+    return f"The database is migrated from revision {current} to {revisions[end]}."
+
+
+def _step(connection: Connection, change: Callable[[Config, str], None], old: str, new: str) -> None:
+    """Go from one revision to the next, retrying while transactions of others hold a lock that it needs."""
+    failed = f"The migration from revision {old} to {new} failed"
+    lost = "the connection was lost, so the database is at one of the two. Run this again."
+    for pause in (*RETRY_PAUSES, 0):
+        try:
+            with connection.begin():
+                connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_SECONDS * 1000:.0f}"))
+            change(alembic_config(connection), new)
+            return
+        except PendingRollbackError as error:  # raised in place of the first error, at the end of an autocommit block
+            raise CommandError(f"{failed}: {lost}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise CommandError(f"{failed}: {lost}") from error
+            connection.rollback()
+            if getattr(error.orig, "pgcode", None) not in RETRIED:
+                raise CommandError(f"{failed}, and the database is at revision {old}: {error.orig}".strip()) from error
+        time.sleep(pause)
+    raise CommandError(
+        f"{failed}, and the database is at revision {old}: {len(RETRY_PAUSES) + 1} times, other transactions "
+        f"kept it waiting for a lock for {LOCK_TIMEOUT_SECONDS} s. pg_stat_activity shows them."
+    )
 
 
 def main() -> None:
     """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
+    parser.add_argument("revision", nargs="?", default="head", help="as in 0003, base, or -1 to go one back")
+    arguments = parser.parse_args()
     try:
         settings = Settings.from_environment()
         uri = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
-        migrate(uri, *sys.argv[1:2])
-    except (SettingsError, DatabaseUnavailable) as unusable:
-        sys.exit(str(unusable))
-    except DBAPIError as refused:
-        sys.exit(f"The migration failed, and the database is unchanged: {refused.orig}")
-    print("The database is migrated.")
+        print(migrate(uri, arguments.revision))
+    except (SettingsError, DatabaseUnavailable, CommandError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Migrations: equal to the models, reversible, and safe to run concurrently."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
@@ -64,24 +62,6 @@ def test_eight_concurrent_migrations_succeed(new_database: Callable[[], str]) ->
     outcomes = migrate_at_once([uri] * 8)
     assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
     assert _revision(uri) == NEWEST
-
-
-def test_a_migration_takes_the_advisory_lock_before_it_creates_anything(new_database: Callable[[], str]) -> None:
-    uri = new_database()
-    (lock,) = re.findall(r"^_LOCK = ([0-9_]+)$", (ROOT / "migrations" / "env.py").read_text(), re.MULTILINE)
-    holder = psycopg2.connect(uri)
-    with ThreadPoolExecutor(1) as executor, holder.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (int(lock),))
-        migrator = executor.submit(migrate_at_once, [uri])
-        waiting: list[tuple[object, ...]] = []
-        while not waiting and not migrator.done():
-            cursor.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            waiting = list(cursor.fetchall())
-        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-        assert (len(waiting), cursor.fetchone()) == (1, (0,))
-        holder.rollback()
-        assert [outcome.returncode for outcome in migrator.result()] == [0]
-    holder.close()
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,11 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
     uri = new_database()
     run_sql(uri, "CREATE TABLE todos (other text)")
     output = failed_deploy(project, Aws({PARAMETER: uri}, stack_exists=stack_exists))
-    assert "The database was not migrated, and nothing is deployed" in output
-    assert 'The migration failed, and the database is unchanged: relation "todos" already exists' in output
+    assert "The migration failed, and nothing is deployed" in output
+    assert (
+        'The migration from revision base to 0001 failed, and the database is at revision base: relation "todos"'
+        in output
+    )
     assert "Traceback" not in output
     assert uri not in output
     assert run_sql(uri, "SELECT to_regclass('users') IS NULL") == [(True,)]

@@ -1,0 +1,140 @@
+"""Migrations to a named revision, of a database that is ahead of the code, and of revisions that contradict others."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from migrations.__main__ import main, migrate
+from tests.support.revisions import Revisions
+from tests.support.sql import run_sql
+
+Run = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def uri(new_database: Callable[[], str]) -> str:
+    """The URI of an empty database."""
+    return new_database()
+
+
+@pytest.fixture
+def run(uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `python -m migrations` on it, and return the exit code, or what the process ends with, and the output."""
+
+    def run(*arguments: str) -> tuple[object, str]:
+        monkeypatch.setenv("NEON_DATABASE_URL", uri)
+        monkeypatch.setattr(sys, "argv", ["migrations", *arguments])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().out.strip()
+
+    return run
+
+
+@pytest.fixture
+def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
+    """A copy of the migrations, to add revisions to."""
+    return Revisions(tmp_path / "migrations", monkeypatch)
+
+
+def _revision(uri: str) -> str:
+    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
+    return str(revision)
+
+
+def test_a_database_ahead_of_the_code_is_left_as_it_is(
+    uri: str, run: Run, revisions: Revisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revisions.add("0005", "0004", "ALTER TABLE todos ADD due_at timestamptz")
+    migrate(uri)
+    monkeypatch.undo()
+    sentence = "Nothing to do: the database is at revision 0005, and the newest of this code is 0004."
+    assert run() == (0, sentence)
+    for target in ("0003", "0004", "base", "-1"):
+        sentence = "The database is at revision 0005, which this code does not have: nothing was changed."
+        assert run(target) == (sentence, "")
+    assert _revision(uri) == "0005"
+
+
+def test_a_database_of_another_project_is_refused(uri: str, run: Run) -> None:
+    run_sql(
+        uri, "CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version VALUES ('1975ea83b712')"
+    )
+    sentence = "The database is at revision 1975ea83b712, which this code does not have: nothing was changed."
+    assert run() == (sentence, "")
+
+
+def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, run: Run) -> None:
+    assert run("0004") == (0, "The database is migrated from revision base to 0004.")
+    assert run("0003") == (0, "The database is migrated from revision 0004 to 0003.")
+    assert run("-2") == (0, "The database is migrated from revision 0003 to 0001.")
+    assert run("0002") == (0, "The database is migrated from revision 0001 to 0002.")
+    assert run("0002") == (0, "Nothing to do: the database is at revision 0002.")
+    assert run("-3") == ("The database is at revision 0002: it cannot go back by 3.", "")
+    assert _revision(uri) == "0002"
+    assert run("base") == (0, "The database is migrated from revision 0002 to base.")
+    assert run_sql(uri, "SELECT to_regclass('todos') IS NULL") == [(True,)]
+
+
+@pytest.mark.parametrize("target", ["0042", "000", "+1", "-0", "heads", ""])
+def test_an_unknown_revision_is_refused_in_one_sentence(uri: str, run: Run, target: str) -> None:
+    sentence = f"There is no revision {target}: choose one of base, 0001, 0002, 0003, 0004, head, or -1 to go one back."
+    assert run(target) == (sentence, "")
+    assert run_sql(uri, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("added", "after", "problem"),
+    [
+        ("0004", "0003", "Revision 0004 is present more than once"),
+        ("0005", "0004", "Revision 0005 is present more than once"),
+        ("0006", "0004", "0005 and 0006 are both the newest"),
+        ("0007", "0006", "Revision 0006 referenced from 0006 -> 0007"),
+    ],
+)
+def test_revisions_that_are_not_one_chain_are_refused_in_one_sentence(
+    run: Run, revisions: Revisions, added: str, after: str, problem: str
+) -> None:
+    revisions.add("0005", "0004", file="0005_due_at")
+    revisions.add(added, after, file=f"{added}_color")
+    code, _ = run()
+    assert str(code).startswith("The revisions in migrations/versions are not one chain (")
+    assert problem in str(code)
+    assert "\n" not in str(code)
+
+
+def test_a_failed_revision_is_rolled_back_and_those_before_it_stay(uri: str, run: Run, revisions: Revisions) -> None:
+    revisions.add("0005", "0004", "CREATE TABLE first ()")
+    revisions.add("0006", "0005", "CREATE TABLE second ()", "SELECT 1 / 0")
+    code, _ = run()
+    sentence = "The migration from revision 0005 to 0006 failed, and the database is at revision 0005: division by zero"
+    assert code == sentence
+    assert _revision(uri) == "0005"
+    assert run_sql(uri, "SELECT to_regclass('first') IS NULL, to_regclass('second') IS NULL") == [(False, True)]
+
+
+@pytest.mark.parametrize("context", ["nullcontext()", "op.get_context().autocommit_block()"])
+def test_a_lost_connection_is_reported_with_both_possible_revisions(
+    run: Run, revisions: Revisions, context: str
+) -> None:
+    terminate = "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')"
+    upgrade = f"from contextlib import nullcontext\ndef upgrade():\n    with {context}:\n        {terminate}\n"
+    revisions.write("0005", "0005", "0004", upgrade)
+    code, _ = run()
+    assert str(code) == (
+        "The migration from revision 0004 to 0005 failed: the connection was lost, so the database is at one of the "
+        "two. Run this again."
+    )
+
+
+def test_a_folder_with_a_percent_sign_in_its_name_can_be_migrated_from(
+    uri: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Revisions(tmp_path / "100% %(here)s" / "migrations", monkeypatch)
+    assert run() == (0, "The database is migrated from revision base to 0004.")
+    assert _revision(uri) == "0004"
