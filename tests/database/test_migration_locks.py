@@ -34,18 +34,19 @@ def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
     return Revisions(tmp_path / "migrations", monkeypatch)
 
 
+@pytest.fixture
+def start_migration(uri: str) -> Iterator[Callable[[], Future[str]]]:
+    """Start a migration in another thread. The fixture waits for its end after the test has closed its connections."""
+    with ThreadPoolExecutor(1) as executor:
+        yield lambda: executor.submit(migrate, uri)
+
+
 @contextmanager
 def _transaction(uri: str, statement: str, *parameters: object) -> Iterator[psycopg2.extensions.connection]:
     """Execute a statement, and keep its transaction open."""
     with closing(psycopg2.connect(uri)) as connection:
         connection.cursor().execute(statement, parameters or None)
         yield connection
-
-
-@contextmanager
-def _migration(uri: str) -> Iterator[Future[str]]:
-    with ThreadPoolExecutor(1) as executor:
-        yield executor.submit(migrate, uri)
 
 
 def _wait_for(uri: str, migration: Future[str], statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -66,12 +67,13 @@ def _revision(uri: str) -> str:
 
 
 def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_with_a_reason(
-    uri: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, start_migration: Callable[[], Future[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("migrations.__main__.RETRY_PAUSES", (0.1, 0.1))
     migrate(uri, "0002")
-    with _transaction(uri, "SELECT FROM todos") as reader, _migration(uri) as migration:
+    with _transaction(uri, "SELECT FROM todos"):
+        migration = start_migration()
         _wait_for(uri, migration, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted")
         start = time.monotonic()
         # As long as the reader's transaction is open, only the end of the migration's attempt can let this through.
@@ -79,7 +81,6 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
         print(f"a SELECT behind the migration took {time.monotonic() - start:.2f} s")
         with pytest.raises(CommandError) as failed:
             migration.result()
-        reader.rollback()
     assert str(failed.value) == (
         "The migration from revision 0002 to 0003 failed, and the database is at revision 0002: 3 times, other "
         "transactions kept it waiting for a lock for 0.5 s. pg_stat_activity shows them."
@@ -101,10 +102,13 @@ def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     assert run_sql(uri, "SELECT last_value FROM attempts") == [(3,)]
 
 
-def test_a_migration_waits_for_another_without_blocking_its_concurrent_index(uri: str) -> None:
+def test_a_migration_waits_for_another_without_blocking_its_concurrent_index(
+    uri: str, start_migration: Callable[[], Future[str]]
+) -> None:
     run_sql(uri, "CREATE TABLE others (id int)")
-    with _transaction(uri, "SELECT pg_advisory_lock(%s)", ADVISORY_LOCK) as other, _migration(uri) as migration:
+    with _transaction(uri, "SELECT pg_advisory_lock(%s)", ADVISORY_LOCK) as other:
         other.commit()
+        migration = start_migration()
         _wait_for(uri, migration, WAITING, "%advisory%")
         other.autocommit = True
         with other.cursor() as cursor:
@@ -116,18 +120,20 @@ def test_a_migration_waits_for_another_without_blocking_its_concurrent_index(uri
         assert migration.result() == "The database is migrated from revision base to 0004."
 
 
-def test_a_migration_does_not_wait_for_another_without_a_limit(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_does_not_wait_for_another_without_a_limit(
+    uri: str, start_migration: Callable[[], Future[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("migrations.__main__.ADVISORY_LOCK_SECONDS", 0.2)
     with (
         _transaction(uri, "SELECT pg_advisory_lock(%s)", ADVISORY_LOCK),
         pytest.raises(CommandError, match=r"^Another migration of this database has not ended for 0\.2 s"),
     ):
-        migrate(uri)
+        start_migration().result(20)
     assert run_sql(uri, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
 def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_attempt(
-    uri: str, revisions: Revisions, monkeypatch: pytest.MonkeyPatch
+    uri: str, start_migration: Callable[[], Future[str]], revisions: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.2)
     example = str(migrations.__doc__).split("\n\n    ")[1].split("\n\n")[0]
@@ -138,7 +144,8 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
     write = "INSERT INTO todos (user_id, title) VALUES ('owner', 'x')"
     run_sql(uri, create_user)
     is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('todos_by_due_at')"
-    with _transaction(uri, write), _migration(uri) as migration:
+    with _transaction(uri, write):
+        migration = start_migration()
         building = f"{WAITING} AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '0.5 s'"
         ((pid,),) = _wait_for(uri, migration, building, "CREATE INDEX CONCURRENTLY%")
         run_sql(uri, "SET statement_timeout = '20s'", write, f"SELECT pg_cancel_backend({pid})")
