@@ -14,7 +14,7 @@ from alembic.util import CommandError
 
 import migrations
 from migrations.__main__ import ADVISORY_LOCK, migrate
-from tests.support.revisions import Revisions
+from tests.support.revisions import NEWEST, NEXT, SECOND, Revisions
 from tests.support.sql import run_sql
 
 WAITING = (
@@ -86,7 +86,7 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
         "transactions kept it waiting for a lock for 0.5 s. pg_stat_activity shows them."
     )
     assert _revision(uri) == "0002"
-    assert migrate(uri) == "The database is migrated from revision 0002 to 0004."
+    assert migrate(uri) == f"The database is migrated from revision 0002 to {NEWEST}."
 
 
 @pytest.mark.parametrize("condition", ["lock_not_available", "deadlock_detected"])
@@ -96,9 +96,9 @@ def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     monkeypatch.setattr("migrations.__main__.RETRY_PAUSES", (0, 0))
     run_sql(uri, "CREATE SEQUENCE attempts")  # a sequence keeps its value when a transaction is rolled back
     fail_twice = f"DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE {condition}; END IF; END $$"
-    revisions.add("0005", "0004", "CREATE TABLE tags ()", fail_twice)
+    revisions.add(NEXT, NEWEST, "CREATE TABLE tags ()", fail_twice)
     migrate(uri)
-    assert _revision(uri) == "0005"
+    assert _revision(uri) == NEXT
     assert run_sql(uri, "SELECT last_value FROM attempts") == [(3,)]
 
 
@@ -117,7 +117,7 @@ def test_a_migration_waits_for_another_without_blocking_its_concurrent_index(
             cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
             assert cursor.fetchone() == (1,)
             cursor.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK,))
-        assert migration.result() == "The database is migrated from revision base to 0004."
+        assert migration.result() == f"The database is migrated from revision base to {NEWEST}."
 
 
 def test_a_migration_does_not_wait_for_another_without_a_limit(
@@ -137,9 +137,9 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
 ) -> None:
     monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.2)
     example = str(migrations.__doc__).split("\n\n    ")[1].split("\n\n")[0]
-    revisions.add("0005", "0004", "ALTER TABLE todos ADD due_at timestamptz")
+    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD due_at timestamptz")
     migrate(uri)
-    revisions.write("0006", "0006", "0005", dedent(f"    {example}"))
+    revisions.write(SECOND, SECOND, NEXT, dedent(f"    {example}"))
     create_user = "INSERT INTO users (id) VALUES ('owner')"
     write = "INSERT INTO todos (user_id, title) VALUES ('owner', 'x')"
     run_sql(uri, create_user)
@@ -150,9 +150,9 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
         ((pid,),) = _wait_for(uri, migration, building, "CREATE INDEX CONCURRENTLY%")
         run_sql(uri, "SET statement_timeout = '20s'", write, f"SELECT pg_cancel_backend({pid})")
         with pytest.raises(
-            CommandError, match="from revision 0005 to 0006 failed, and the database is at revision 0005"
+            CommandError, match=f"from revision {NEXT} to {SECOND} failed, and the database is at revision {NEXT}"
         ):
             migration.result()
     assert run_sql(uri, is_valid) == [(False,)]
-    assert migrate(uri) == "The database is migrated from revision 0005 to 0006."
+    assert migrate(uri) == f"The database is migrated from revision {NEXT} to {SECOND}."
     assert run_sql(uri, is_valid) == [(True,)]

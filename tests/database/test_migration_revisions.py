@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from migrations.__main__ import main, migrate
-from tests.support.revisions import Revisions
+from tests.support.revisions import EXISTING, NEWEST, NEXT, SECOND, THIRD, Revisions
 from tests.support.sql import run_sql
 
 Run = Callable[..., tuple[object, str]]
@@ -50,15 +50,15 @@ def _revision(uri: str) -> str:
 def test_a_database_ahead_of_the_code_is_left_as_it_is(
     uri: str, run: Run, revisions: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revisions.add("0005", "0004", "ALTER TABLE todos ADD due_at timestamptz")
+    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD due_at timestamptz")
     migrate(uri)
     monkeypatch.undo()
-    sentence = "Nothing to do: the database is at revision 0005, and the newest of this code is 0004."
+    sentence = f"Nothing to do: the database is at revision {NEXT}, and the newest of this code is {NEWEST}."
     assert run() == (0, sentence)
-    for target in ("0003", "0004", "base", "-1"):
-        sentence = "The database is at revision 0005, which this code does not have: nothing was changed."
+    for target in ("0003", NEWEST, "base", "-1"):
+        sentence = f"The database is at revision {NEXT}, which this code does not have: nothing was changed."
         assert run(target) == (sentence, "")
-    assert _revision(uri) == "0005"
+    assert _revision(uri) == NEXT
 
 
 def test_a_database_of_another_project_is_refused(uri: str, run: Run) -> None:
@@ -70,8 +70,8 @@ def test_a_database_of_another_project_is_refused(uri: str, run: Run) -> None:
 
 
 def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, run: Run) -> None:
-    assert run("0004") == (0, "The database is migrated from revision base to 0004.")
-    assert run("0003") == (0, "The database is migrated from revision 0004 to 0003.")
+    assert run(NEWEST) == (0, f"The database is migrated from revision base to {NEWEST}.")
+    assert run("0003") == (0, f"The database is migrated from revision {NEWEST} to 0003.")
     assert run("-2") == (0, "The database is migrated from revision 0003 to 0001.")
     assert run("0002") == (0, "The database is migrated from revision 0001 to 0002.")
     assert run("0002") == (0, "Nothing to do: the database is at revision 0002.")
@@ -83,7 +83,7 @@ def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, ru
 
 @pytest.mark.parametrize("target", ["0042", "000", "+1", "-0", "heads", ""])
 def test_an_unknown_revision_is_refused_in_one_sentence(uri: str, run: Run, target: str) -> None:
-    sentence = f"There is no revision {target}: choose one of base, 0001, 0002, 0003, 0004, head, or -1 to go one back."
+    sentence = f"There is no revision {target}: choose one of base, {', '.join(EXISTING)}, head, or -1 to go one back."
     assert run(target) == (sentence, "")
     assert run_sql(uri, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
@@ -91,16 +91,16 @@ def test_an_unknown_revision_is_refused_in_one_sentence(uri: str, run: Run, targ
 @pytest.mark.parametrize(
     ("added", "after", "problem"),
     [
-        ("0004", "0003", "Revision 0004 is present more than once"),
-        ("0005", "0004", "Revision 0005 is present more than once"),
-        ("0006", "0004", "0005 and 0006 are both the newest"),
-        ("0007", "0006", "Revision 0006 referenced from 0006 -> 0007"),
+        (NEWEST, "0003", f"Revision {NEWEST} is present more than once"),
+        (NEXT, NEWEST, f"Revision {NEXT} is present more than once"),
+        (SECOND, NEWEST, f"{NEXT} and {SECOND} are both the newest"),
+        (THIRD, SECOND, f"Revision {SECOND} referenced from {SECOND} -> {THIRD}"),
     ],
 )
 def test_revisions_that_are_not_one_chain_are_refused_in_one_sentence(
     run: Run, revisions: Revisions, added: str, after: str, problem: str
 ) -> None:
-    revisions.add("0005", "0004", file="0005_due_at")
+    revisions.add(NEXT, NEWEST, file=f"{NEXT}_due_at")
     revisions.add(added, after, file=f"{added}_color")
     code, _ = run()
     assert str(code).startswith("The revisions in migrations/versions are not one chain (")
@@ -109,12 +109,12 @@ def test_revisions_that_are_not_one_chain_are_refused_in_one_sentence(
 
 
 def test_a_failed_revision_is_rolled_back_and_those_before_it_stay(uri: str, run: Run, revisions: Revisions) -> None:
-    revisions.add("0005", "0004", "CREATE TABLE first ()")
-    revisions.add("0006", "0005", "CREATE TABLE second ()", "SELECT 1 / 0")
+    revisions.add(NEXT, NEWEST, "CREATE TABLE first ()")
+    revisions.add(SECOND, NEXT, "CREATE TABLE second ()", "SELECT 1 / 0")
     code, _ = run()
-    sentence = "The migration from revision 0005 to 0006 failed, and the database is at revision 0005: division by zero"
-    assert code == sentence
-    assert _revision(uri) == "0005"
+    failed = f"The migration from revision {NEXT} to {SECOND} failed"
+    assert code == f"{failed}, and the database is at revision {NEXT}: division by zero"
+    assert _revision(uri) == NEXT
     assert run_sql(uri, "SELECT to_regclass('first') IS NULL, to_regclass('second') IS NULL") == [(False, True)]
 
 
@@ -124,11 +124,11 @@ def test_a_lost_connection_is_reported_with_both_possible_revisions(
 ) -> None:
     terminate = "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')"
     upgrade = f"from contextlib import nullcontext\ndef upgrade():\n    with {context}:\n        {terminate}\n"
-    revisions.write("0005", "0005", "0004", upgrade)
+    revisions.write(NEXT, NEXT, NEWEST, upgrade)
     code, _ = run()
     assert str(code) == (
-        "The migration from revision 0004 to 0005 failed: the connection was lost, so the database is at one of the "
-        "two. Run this again."
+        f"The migration from revision {NEWEST} to {NEXT} failed: "
+        "the connection was lost, so the database is at one of the two. Run this again."
     )
 
 
@@ -136,5 +136,5 @@ def test_a_folder_with_a_percent_sign_in_its_name_can_be_migrated_from(
     uri: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Revisions(tmp_path / "100% %(here)s" / "migrations", monkeypatch)
-    assert run() == (0, "The database is migrated from revision base to 0004.")
-    assert _revision(uri) == "0004"
+    assert run() == (0, f"The database is migrated from revision base to {NEWEST}.")
+    assert _revision(uri) == NEWEST

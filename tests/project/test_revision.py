@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.revisions import NEWEST, NEXT
 from tests.support.serverless import Project
 
 
@@ -30,13 +31,13 @@ def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
     tables.write_text(tables.read_text().replace(title, due_at + color + title))
     outcome = _make_revision(folder, "due_at")
     assert outcome.returncode == 0, outcome.stderr
-    path = folder / "migrations" / "versions" / "0005_due_at.py"
+    path = folder / "migrations" / "versions" / f"{NEXT}_due_at.py"
     assert outcome.stdout.endswith(f"Read and complete {path}\n")
     lines = [line.strip() for line in path.read_text().splitlines() if "#" not in line and line]
     assert lines == [
         '"""Due at."""',
         *("import sqlalchemy as sa", "import sqlmodel.sql.sqltypes", "from alembic import op"),
-        *('revision = "0005"', 'down_revision = "0004"'),
+        *(f'revision = "{NEXT}"', f'down_revision = "{NEWEST}"'),
         *("def upgrade() -> None:", '"""Apply the revision."""'),
         'op.add_column("todos", sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))',
         'op.add_column("todos", sa.Column("color", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=True))',
@@ -50,7 +51,7 @@ def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
 
 def test_a_new_revision_is_empty_when_the_models_equal_the_schema(folder: Path) -> None:
     assert _make_revision(folder, "rights").returncode == 0
-    assert "op." not in (folder / "migrations" / "versions" / "0005_rights.py").read_text()
+    assert "op." not in (folder / "migrations" / "versions" / f"{NEXT}_rights.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,4 +61,4 @@ def test_a_revision_without_a_usable_name_is_refused(folder: Path, name: str, me
     outcome = _make_revision(folder, name)
     assert outcome.returncode != 0
     assert message in outcome.stderr
-    assert not list((folder / "migrations" / "versions").glob("0005*"))
+    assert not list((folder / "migrations" / "versions").glob(f"{NEXT}*"))

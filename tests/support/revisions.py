@@ -8,6 +8,11 @@ import pytest
 
 from tests.support.machine import ROOT
 
+EXISTING = sorted(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("0*.py"))
+NEWEST = EXISTING[-1]
+NEXT, SECOND, THIRD = (f"{int(NEWEST) + number:04}" for number in (1, 2, 3))
+"""The numbers of the revisions that a test may add."""
+
 
 class Revisions:
     """A copy of the migrations that replaces the project's own, until the test ends."""
