@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
@@ -14,16 +15,19 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg2 import extensions
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.url import direct_url, url_reader
+from todo_api.database.url import direct_url, may_start_tls_directly, url_reader
 from todo_api.settings import Settings, SettingsError
 
 FOLDER = Path(__file__).parent
 ADVISORY_LOCK = 7_030_461_218_340_771
 """An arbitrary number, the same in every release: whoever holds this advisory lock is migrating."""
+CONNECT_SECONDS = 20
+"""How long each attempt to connect may take: a suspended compute wakes up meanwhile."""
 ADVISORY_LOCK_SECONDS = 120
 """How long to wait for another migration of the same database."""
 LOCK_TIMEOUT_SECONDS = 3
@@ -50,8 +54,7 @@ def migrate(uri: str, target: str = "head") -> str:
     if target not in ("head", *revisions) and not re.fullmatch("-[1-9][0-9]*", target):
         known = ", ".join(revisions)
         raise CommandError(f"There is no revision {target}: choose one of {known}, head, or -1 to go one back.")
-    dsn = direct_url(uri)
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(dsn), poolclass=pool.NullPool)
+    engine = create_engine("postgresql+psycopg2://", creator=lambda: _connect(direct_url(uri)), poolclass=pool.NullPool)
     try:
         with engine.connect() as connection:
             _lock(connection)
@@ -60,6 +63,14 @@ def migrate(uri: str, target: str = "head") -> str:
             return _migrate(connection, revisions, current, target)
     except DBAPIError as error:
         raise CommandError(f"The migration failed, and the database is unchanged: {error.orig}".strip()) from error
+
+
+def _connect(url: str) -> extensions.connection:
+    """Connect, starting TLS directly where requests do, or else asking the server for it."""
+    if may_start_tls_directly(url):
+        with suppress(psycopg2.OperationalError):
+            return psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, sslnegotiation="direct")
+    return psycopg2.connect(url, connect_timeout=CONNECT_SECONDS)
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -7,6 +7,7 @@ import psycopg2
 import pytest
 import trustme
 
+from migrations.__main__ import migrate
 from tests.support.apps import app_on
 from tests.support.clients import Api
 from tests.support.requests import ON_THE_DATABASE, Request, sender
@@ -73,6 +74,14 @@ def test_the_url_can_ask_for_the_negotiation_itself(neon: TlsTerminator) -> None
     with app_on(neon.uri(sslnegotiation="postgres")) as call, neon.counter.watch(delay=0.01) as ours:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert ours.round_trips == bare.round_trips + 1  # the statement
+
+
+def test_migrations_start_tls_directly_too(neon: TlsTerminator) -> None:
+    with neon.counter.watch(delay=0.001) as asked:
+        migrate(neon.uri(sslnegotiation="postgres"))
+    with neon.counter.watch(delay=0.001) as direct:
+        migrate(neon.uri())
+    assert direct.round_trips == asked.round_trips - asked.connections
 
 
 @pytest.mark.parametrize(
