@@ -38,7 +38,7 @@ SECRETS = re.compile(
 )
 
 
-class Refused(Exception):
+class BuildError(Exception):
     """There is no zip to deploy; the text says why, and what to do."""
 
 
@@ -59,7 +59,7 @@ def build(target: Target, output: Path) -> str:
     """Build the zip; returns what there is to say about it.
 
     Raises:
-        Refused: something is in it that should not be, or the other way round.
+        BuildError: something is in it that should not be, or the other way round.
     """
     with TemporaryDirectory(prefix="todo-api-zip-") as name:
         folder = Path(name).resolve()
@@ -79,7 +79,7 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
     """Put the wheels of `requirements` into `folder`: with uv if it is there, otherwise with pip, and the same files.
 
     Raises:
-        Refused: neither is there, or a wheel is not to be had.
+        BuildError: neither is there, or a wheel is not to be had.
     """
     machine, _ = MACHINES[target.architecture]
     options = ["--target", str(folder), "--python-version", target.python, "--only-binary", ":all:", "--no-deps"]
@@ -92,7 +92,7 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
         command += ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
     if subprocess.run(command + options, check=False).returncode:
-        raise Refused(f"Not every wheel of {requirements.name} could be fetched, see above. It takes uv or pip.")
+        raise BuildError(f"Not every wheel of {requirements.name} could be fetched, see above. It takes uv or pip.")
     # The two leave different traces; and nobody runs a program of a package's on Lambda.
     (folder / ".lock").unlink(missing_ok=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)
@@ -105,22 +105,22 @@ def refuse_secrets(folder: Path) -> None:
     """Look for secrets in our own code, by their names and by their looks.
 
     Raises:
-        Refused: there is something like one. The text does not repeat it.
+        BuildError: there is something like one. The text does not repeat it.
     """
     for path in _files(folder):
         name = path.relative_to(folder)
         if SECRET_NAMES.fullmatch(path.name):
-            raise Refused(f"{name} is named like a secret: move it out of {name.parts[0]}.")
+            raise BuildError(f"{name} is named like a secret: move it out of {name.parts[0]}.")
         if found := SECRETS.search(content := path.read_bytes()):
             line = content.count(b"\n", 0, found.start()) + 1
-            raise Refused(f"{name} has something like a secret in line {line}: take it out of the code.")
+            raise BuildError(f"{name} has something like a secret in line {line}: take it out of the code.")
 
 
 def refuse_other_platforms(folder: Path, target: Target) -> None:
     """Look at every wheel's tags, and every extension's name and header.
 
     Raises:
-        Refused: something would not run on the target, or the driver's extension is not there.
+        BuildError: something would not run on the target, or the driver's extension is not there.
     """
     not_made = f"is not made for Python {target.python} on {target.architecture}"
     machine, elf_machine = MACHINES[target.architecture]
@@ -128,16 +128,16 @@ def refuse_other_platforms(folder: Path, target: Target) -> None:
     native = rf"(cp{target.tag}-cp{target.tag}|cp3\d+-abi3|py3-none)-({'|'.join(PLATFORMS)})_{machine}"
     for path in folder.glob("*.dist-info/WHEEL"):
         if not re.search(rf"^Tag: ((py2\.)?py3-none-any|{native})$", path.read_text(), re.MULTILINE):
-            raise Refused(f"The wheel {path.parent.stem} {not_made}.")
+            raise BuildError(f"The wheel {path.parent.stem} {not_made}.")
     for path in (path for path in _files(folder) if ".so" in path.suffixes):
         header = path.read_bytes()[:20]
         if header[:4] != b"\x7fELF" or int.from_bytes(header[18:20], "little") != elf_machine:
-            raise Refused(f"{path.relative_to(folder)} {not_made}, but for another processor or system.")
+            raise BuildError(f"{path.relative_to(folder)} {not_made}, but for another processor or system.")
         if ".cpython-" in path.name and f".cpython-{target.tag}-" not in path.name:
-            raise Refused(f"{path.relative_to(folder)} {not_made}, but for another Python.")
+            raise BuildError(f"{path.relative_to(folder)} {not_made}, but for another Python.")
     extension = f"psycopg2/_psycopg.cpython-{target.tag}-{machine}-linux-gnu.so"
     if not (folder / extension).exists():
-        raise Refused(f"{extension} is missing: without psycopg2's extension there is no way to the database.")
+        raise BuildError(f"{extension} is missing: without psycopg2's extension there is no way to the database.")
 
 
 def compile_all(folder: Path, target: Target) -> None:
@@ -147,7 +147,7 @@ def compile_all(folder: Path, target: Target) -> None:
     where files have no times of their own.
 
     Raises:
-        Refused: something does not compile.
+        BuildError: something does not compile.
     """
     python = interpreter(target.python)
     if python is None:
@@ -162,7 +162,7 @@ def compile_all(folder: Path, target: Target) -> None:
     # One process, in sorted order and with a fixed seed: what is interned or referred to twice is so every time.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     if subprocess.run(command, env=environment | {"PYTHONHASHSEED": "0"}, check=False).returncode:
-        raise Refused("Not everything compiles, see above.")
+        raise BuildError("Not everything compiles, see above.")
 
 
 def interpreter(version: str) -> str | None:
@@ -185,7 +185,7 @@ def write(folder: Path, output: Path) -> tuple[int, int]:
     """Zip `folder`, whatever the times and rights of its files; returns the sizes, zipped and unzipped.
 
     Raises:
-        Refused: it is too large.
+        BuildError: it is too large.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(output.name + ".draft")
@@ -198,7 +198,7 @@ def write(folder: Path, output: Path) -> tuple[int, int]:
     zipped = draft.stat().st_size
     if zipped > ZIPPED_MAX or unzipped > UNZIPPED_MAX:
         draft.unlink()
-        raise Refused(
+        raise BuildError(
             f"The zip is too large: {zipped / 1e6:.1f} MB zipped (at most {ZIPPED_MAX / 1e6:.0f}), "
             f"{unzipped / 1e6:.1f} MB unzipped (at most {UNZIPPED_MAX / 1e6:.0f})."
         )
@@ -220,8 +220,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(build(Target(arguments.architecture, arguments.python), arguments.output))
-    except Refused as refusal:
-        sys.exit(str(refusal))
+    except BuildError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

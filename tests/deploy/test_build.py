@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy import build
-from deploy.build import Refused, Target
+from deploy.build import BuildError, Target
 from tests.support.machine import ROOT
 from tests.support.zip import ARCHITECTURE, LAMBDA_PYTHON, TARGET, build_zip, run_build
 
@@ -110,30 +110,32 @@ def test_wheel_with_another_hash_than_the_lock_files_fails_the_build(checkout: P
 
 def test_wheel_or_library_of_another_architecture_fails_the_build(task: Path, unzipped_copy: Path) -> None:
     other = Target({"arm64": "x86_64", "x86_64": "arm64"}[ARCHITECTURE], TARGET.python)
-    with pytest.raises(Refused, match=rf"^The wheel [a-z0-9_.-]+ is not made for Python .+ on {other.architecture}\.$"):
+    with pytest.raises(
+        BuildError, match=rf"^The wheel [a-z0-9_.-]+ is not made for Python .+ on {other.architecture}\.$"
+    ):
         build.refuse_other_platforms(task, other)
     library = next(unzipped_copy.glob("psycopg2_binary.libs/libpq*"))
     content = bytearray(library.read_bytes())
     library.unlink()  # a hard link to the original
     content[18] = build.MACHINES[other.architecture][1]
     library.write_bytes(content)
-    with pytest.raises(Refused, match=r"^psycopg2_binary\.libs/libpq.+, but for another processor or system\.$"):
+    with pytest.raises(BuildError, match=r"^psycopg2_binary\.libs/libpq.+, but for another processor or system\.$"):
         build.refuse_other_platforms(unzipped_copy, TARGET)
 
 
 def test_wheel_or_extension_of_another_python_fails_the_build(task: Path, unzipped_copy: Path) -> None:
-    with pytest.raises(Refused, match=r"^The wheel [a-z0-9_.-]+ is not made for Python 3\.9 on "):
+    with pytest.raises(BuildError, match=r"^The wheel [a-z0-9_.-]+ is not made for Python 3\.9 on "):
         build.refuse_other_platforms(task, Target(ARCHITECTURE, "3.9"))
     extension = next(unzipped_copy.glob("sqlalchemy/util/*.so"))
     extension.rename(extension.with_name(extension.name.replace(f"-{TARGET.tag}-", "-39-")))
-    with pytest.raises(Refused, match=r"^sqlalchemy/util/.+, but for another Python\.$"):
+    with pytest.raises(BuildError, match=r"^sqlalchemy/util/.+, but for another Python\.$"):
         build.refuse_other_platforms(unzipped_copy, TARGET)
 
 
 def test_missing_extension_of_psycopg2_fails_the_build(unzipped_copy: Path) -> None:
     build.refuse_other_platforms(unzipped_copy, TARGET)
     next(unzipped_copy.glob("psycopg2/_psycopg.*.so")).unlink()
-    with pytest.raises(Refused, match=r"^psycopg2/_psycopg\..+ is missing"):
+    with pytest.raises(BuildError, match=r"^psycopg2/_psycopg\..+ is missing"):
         build.refuse_other_platforms(unzipped_copy, TARGET)
 
 
@@ -151,7 +153,7 @@ def test_too_large_zip_fails_the_build_and_keeps_the_previous_zip(tmp_path: Path
     output.write_bytes(b"before")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/large").write_bytes(content)
-    with pytest.raises(Refused, match=re.escape(sizes)):
+    with pytest.raises(BuildError, match=re.escape(sizes)):
         build.write(tmp_path / "folder", output)
     assert list(output.parent.iterdir()) == [output]
     assert output.read_bytes() == b"before"
