@@ -1,5 +1,6 @@
 """The Lambda zip under AWS's own runtime client."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ def test_each_operation_works_with_one_statement_or_none(
 
 def test_log_line_is_json_with_lambdas_and_our_request_id(function: Function) -> None:
     assert _api(function)("GET", f"/v1/todos/{'0' * 8}-0000-0000-0000-{'0' * 12}", user="x").status == 404
-    line = function.log_lines()[-1]
+    line = json.loads(function.log().splitlines()[-1])
     line.pop("taskName", None)  # the name of the asyncio task, since Python 3.12
     assert isinstance(line.pop("milliseconds"), float)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line.pop("timestamp"))
@@ -96,25 +97,14 @@ def test_log_line_is_json_with_lambdas_and_our_request_id(function: Function) ->
     }
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"NEON_DATABASE_URL": ""}, "NEON_DATABASE_URL is not usable: is not set."),
-        (
-            {"NEON_DATABASE_URL": "mysql://me:s3cr3t@host/db"},
-            "NEON_DATABASE_URL is not usable: must start with postgresql://, postgres:// or postgresql+psycopg2://.",
-        ),
-        ({"IDENTITY_SOURCE": "s3cr3t"}, "IDENTITY_SOURCE is not usable: Input should be 'header' or 'authorizer'."),
-    ],
-)
-def test_invalid_setting_fails_the_start_without_showing_its_value(
-    start: Start, variables: dict[str, str], message: str
-) -> None:
-    with pytest.raises(Failed) as failed, start(**variables):
+def test_invalid_setting_fails_the_start_without_showing_its_value(start: Start) -> None:
+    with pytest.raises(Failed) as failed, start(NEON_DATABASE_URL="mysql://me:s3cr3t@host/db"):
         pass
-    assert failed.value.path == "init/error"
-    assert failed.value.report["errorType"] == "SettingsError"
-    assert failed.value.report["errorMessage"] == f"The environment variable {message}"
+    assert (failed.value.path, failed.value.report["errorType"]) == ("init/error", "SettingsError")
+    message = "must start with postgresql://, postgres:// or postgresql+psycopg2://."
+    assert failed.value.report["errorMessage"] == (
+        f"The environment variable NEON_DATABASE_URL is not usable: {message}"
+    )
     assert "s3cr3t" not in str(failed.value.report)
 
 

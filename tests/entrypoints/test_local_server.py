@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psycopg2
 import pytest
 
 from dev.check_machine import lacking
@@ -21,6 +20,7 @@ from dev.postgres import Postgres, acquire
 from tests.support.clients import Api, through_http
 from tests.support.machine import ROOT
 from tests.support.servers import free_port, start_server
+from tests.support.sql import run_sql
 
 WITHOUT_DATABASE = {"NEON_DATABASE_URL": ""}
 
@@ -48,20 +48,24 @@ def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
     port = free_port()
     call = Api(through_http(port))
     titles: list[str] = []
-    pid_files = {"kill PostgreSQL": folder / "data/postmaster.pid", "kill the supervisor": folder / "supervisor.lock"}
-    for step in ("interrupt", "kill the server", *pid_files):
+    for step, killed, end in [
+        ("kill PostgreSQL", "data/postmaster.pid", signal.SIGINT),
+        ("kill the server", "", signal.SIGKILL),
+        ("kill the supervisor", "supervisor.lock", signal.SIGINT),
+    ]:
         server = start_server(port, WITHOUT_DATABASE, "--data", str(folder))
         assert _wait_for_titles(call) == titles
         titles.insert(0, step)
         assert call("POST", "/v1/todos", user="owner", json={"title": step}).status == 201
-        if step in pid_files:
-            os.kill(int(pid_files[step].read_text().split()[0]), signal.SIGKILL)
+        if killed:
+            os.kill(int((folder / killed).read_text().split()[0]), signal.SIGKILL)
             assert _wait_for_titles(call) == titles
-        server.send_signal(signal.SIGKILL if step == "kill the server" else signal.SIGINT)
+        server.send_signal(end)
         server.wait(20)
         _wait_until_free(port)
-    with Postgres(folder):
-        pass
+    with Postgres(folder) as postgres:
+        rows = run_sql(postgres.uri, "SELECT title FROM todos ORDER BY created_at DESC")
+    assert [title for (title,) in rows] == titles
 
 
 def _wait_until_free(port: int) -> None:
@@ -122,39 +126,36 @@ def test_responses_without_a_body_have_no_content_type(local_api: Api) -> None:
 
 def test_fifty_requests_that_wait_for_the_database_do_not_block_others() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
-        url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c"
+        url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c?sslmode=disable"
         port = free_port()
-        server = start_server(port, {"NEON_DATABASE_URL": url, "DATABASE_TIMEOUT_SECONDS": "5"})
+        server = start_server(port, {"NEON_DATABASE_URL": url, "DATABASE_TIMEOUT_SECONDS": "20"})
         stack.callback(server.wait)
         stack.callback(server.terminate)
         call = Api(through_http(port))
-        silent.settimeout(5)
+        silent.settimeout(20)
         with ThreadPoolExecutor(50) as executor:
             waiting = [executor.submit(call, "GET", "/v1/todos", user="x") for _ in range(50)]
-            for _ in waiting:
-                stack.enter_context(silent.accept()[0])
+            connections = [stack.enter_context(silent.accept()[0]) for _ in waiting]
             assert call("GET", "/health").status == 200
             assert not any(request.done() for request in waiting)
+            error = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"  # which is not retried
+            for connection in connections:
+                connection.sendall(b"E" + (4 + len(error)).to_bytes(4) + error)
         assert {request.result().status for request in waiting} == {503}
 
 
-def test_interrupted_initdb_is_repeated_at_the_next_start(folder: Path) -> None:
+def test_unfinished_initdb_or_stale_pid_file_of_a_killed_server_does_not_prevent_the_start(folder: Path) -> None:
     with Postgres(folder):
         pass
     (folder / "data").rename(folder / "data.unfinished")
-    with Postgres(folder) as postgres:
-        assert postgres.uri.startswith("postgresql://postgres:")
-
-
-def test_stale_pid_file_with_the_pid_of_another_process_does_not_prevent_the_start(folder: Path) -> None:
     with Postgres(folder):
         pass
     rows = (folder / "data").stat()
     credentials: dict[str, Any] = {"user": rows.st_uid, "group": rows.st_gid} if os.geteuid() == 0 else {}
     with subprocess.Popen(["/bin/sleep", "60"], **credentials) as other:
-        (folder / "data" / "postmaster.pid").write_text(f"{other.pid}\n")
+        (folder / "data/postmaster.pid").write_text(f"{other.pid}\n")
         with Postgres(folder) as postgres:
-            psycopg2.connect(postgres.uri).close()
+            assert run_sql(postgres.uri, "SELECT 1") == [(1,)]
         other.kill()
 
 

@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from urllib.parse import parse_qs
+from typing import Any
+from urllib.parse import parse_qsl
 
-READ_ACTIONS = re.compile(r"(Describe|Get|List|Head|Validate)[A-Z]\w*")
+from tests.support.clients import Response
+
+_READ_ACTIONS = re.compile(r"(Describe|Get|List|Head|Validate)[A-Z]\w*")
 """Actions that change nothing in an account."""
 
 _RESPONSE = "<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"
@@ -47,7 +48,7 @@ class Call:
 
     service: str
     action: str
-    parameters: dict[str, object]
+    parameters: dict[str, Any]
     body: bytes
     observed: object
     """The result of `Aws.observe` during this call."""
@@ -59,7 +60,7 @@ class Call:
 
 @dataclass
 class Aws:
-    """The fake AWS; `with` starts and stops its server."""
+    """The fake AWS, a function for `serving`."""
 
     parameters: dict[str, str] = field(default_factory=dict)
     """The parameters of Parameter Store."""
@@ -72,31 +73,27 @@ class Aws:
 
     calls: list[Call] = field(default_factory=list)
 
-    def __enter__(self) -> "Aws":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"aws": self}))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
     @property
     def writes(self) -> list[str]:
         """The calls that change something, in order."""
-        return [str(call) for call in self.calls if not READ_ACTIONS.fullmatch(call.action)]
+        return [str(call) for call in self.calls if not _READ_ACTIONS.fullmatch(call.action)]
 
-    def respond(self, call: Call) -> tuple[int, str]:
+    def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        """Record a call and respond to it."""
+        service = headers["Authorization"].split("/")[3]  # Credential=KEY/DATE/REGION/SERVICE/aws4_request
+        call = Call(service, *_action(service, method, path, headers, body), body, self.observe())
+        self.calls.append(call)
+        status, text = self._result(call)
+        media_type = "text/xml" if text.startswith("<") else "application/x-amz-json-1.1"
+        return Response(status, {"Content-Type": media_type, "ETag": '"0"'}, text.encode())
+
+    def _result(self, call: Call) -> tuple[int, str]:
         """Return status and body of the response."""
         if call.service == "ssm":
             name = call.parameters["Name"]
             if name not in self.parameters:
                 return 400, json.dumps({"__type": "ParameterNotFound", "message": ""})
-            value = self.parameters[str(name)] if call.parameters.get("WithDecryption") else "encrypted"
-            return 200, json.dumps({"Parameter": {"Name": name, "Type": "SecureString", "Value": value}})
+            return 200, json.dumps({"Parameter": {"Name": name, "Value": self.parameters[name]}})
         if call.action == "DescribeStacks" and not self.stack_exists:
             return 400, _MISSING
         if call.service in ("cloudformation", "sts"):
@@ -108,44 +105,16 @@ class Aws:
         return 404, json.dumps({"Message": "not found"})
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Parse the call from the service's protocol, record it and respond."""
-
-    protocol_version = "HTTP/1.1"
-    aws: Aws
-
-    def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        _, _, _, service, _ = self.headers["Authorization"].split("Credential=")[1].split(",")[0].split("/")
-        parameters: dict[str, object] = {}
-        if "X-Amz-Target" in self.headers:
-            action, parameters = self.headers["X-Amz-Target"].split(".")[-1], json.loads(body)
-        elif service in ("cloudformation", "sts"):
-            parameters = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-            action = str(parameters.pop("Action"))
-        elif service == "s3":
-            path, _, query = self.path.partition("?")
-            is_bucket = path.count("/") == 1 or path.endswith("the-bucket/")
-            action = _VERBS[self.command] + ("Bucket" if is_bucket else "Object")
-            parameters = {"path": path, "query": query}
-        else:
-            path, _, query = self.path.partition("?")
-            kind = path.rsplit("/", 1)[-1].title() if self.command == "GET" else "Function"
-            action = _VERBS[self.command] + (kind if kind in ("Versions", "Aliases") else "Function")
-            parameters = {"path": path, "query": query}
-        call = Call(service, action, parameters, body, self.aws.observe())
-        self.aws.calls.append(call)
-        status, text = self.aws.respond(call)
-        self.send_response(status)
-        content = text.encode()
-        self.send_header("Content-Type", "text/xml" if text.startswith("<") else "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", '"0"')
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle  # noqa: N815  # names of http.server
-
-    def log_message(self, *_: object) -> None:
-        """Do not log requests."""
+def _action(service: str, method: str, url: str, headers: dict[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
+    """Parse the action and its parameters from a request in the service's protocol."""
+    if "X-Amz-Target" in headers:
+        return headers["X-Amz-Target"].split(".")[-1], json.loads(body)
+    if service in ("cloudformation", "sts"):
+        parameters = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        return parameters.pop("Action"), parameters
+    path, _, query = url.partition("?")
+    if service == "s3":
+        kind = "Bucket" if path == "/the-bucket/" else "Object"
+    else:
+        kind = {"versions": "Versions", "aliases": "Aliases"}.get(path.rpartition("/")[2], "Function")
+    return _VERBS[method] + kind, {"path": path, "query": query}

@@ -4,17 +4,16 @@ import json
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tests.support.clients import Response
+from tests.support.http_server import serving
 
 ADDRESS = "http://127.0.0.1:8000"
 """The address of `make run`, which the pages use."""
@@ -132,33 +131,11 @@ def relay(api: Callable[..., Response], *own_responses: Response) -> Iterator[Re
     """Run a stand-in for API Gateway: it sends its own responses first, and then forwards requests to the API."""
     responses, exchanges = list(own_responses), list[Exchange]()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def respond(method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        time = monotonic()
+        response = responses.pop(0) if responses else api(method, path, headers=headers, body=body or None)
+        exchanges.append(Exchange(time, method, path, headers, response))
+        return response
 
-        def respond(self) -> None:
-            time = monotonic()
-            headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
-            body = self.rfile.read(int(headers.get("Content-Length", 0))) or None
-            response = responses.pop(0) if responses else api(self.command, self.path, headers=headers, body=body)
-            exchanges.append(Exchange(time, self.command, self.path, headers, response))
-            self.send_response(response.status)
-            length = {"content-length": str(len(response.body))} if response.body else {}
-            for name, value in {**response.headers, **length}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(response.body)
-
-        def __getattr__(self, name: str) -> Callable[[], None]:
-            if name.startswith("do_"):
-                return self.respond
-            raise AttributeError(name)
-
-        def log_message(self, *_: object) -> None:
-            """Do not log requests."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        try:
-            yield Relay(f"http://127.0.0.1:{server.server_port}", exchanges)
-        finally:
-            server.shutdown()
+    with serving(respond) as url:
+        yield Relay(url, exchanges)

@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.machine import ROOT
+from tests.support.machine import NODE_TOOLS, ROOT
 
-SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
-"""The program that `npx serverless` starts."""
-
-CANARY = "postgresql://canary:never-to-be-seen@canary.example/canary"
-"""The NEON_DATABASE_URL in the environment of each command. It must not appear in its output."""
+CANARY = "never-to-be-seen"
+"""The password of NEON_DATABASE_URL in the environment of each command, which must not appear in its output."""
 
 BUILD = """
 import sys, zipfile
@@ -28,19 +25,18 @@ with zipfile.ZipFile(output, "w") as archive:
 class Project:
     """A copy of the project."""
 
-    def __init__(self, folder: Path, build: str | None = BUILD) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder / "project"
         ignored = shutil.ignore_patterns(".*", "node_modules", "tests", "docs", "__pycache__")
         shutil.copytree(ROOT, self.folder, ignore=ignored)
         (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
-        if build:
-            (self.folder / "deploy" / "build.py").write_text(build)
+        (self.folder / "deploy/build.py").write_text(BUILD)
         # `make` runs the Python of the tests, and logs its arguments.
-        python = self.folder / ".venv" / "bin" / "python"
+        python = self.folder / ".venv/bin/python"
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\necho "$@" >>.venv/started\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
-        (self.folder / ".venv" / "serving").touch()
+        (self.folder / ".venv/serving").touch()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the framework, with only PATH from this machine's environment."""
@@ -49,10 +45,10 @@ class Project:
             "HOME": str(self.folder.parent),
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
-            "NEON_DATABASE_URL": CANARY,
+            "NEON_DATABASE_URL": f"postgresql://owner:{CANARY}@canary.example/neondb",
             "SLS_AWS_MONITORING_FREQUENCY": "10",  # poll every 10 ms
         }
-        command = [str(SERVERLESS), *arguments]
+        command = [str(NODE_TOOLS / "serverless"), *arguments]  # what `npx serverless` runs
         return subprocess.run(
             command, cwd=self.folder, env=defaults | environment, capture_output=True, text=True, check=False
         )
@@ -60,7 +56,7 @@ class Project:
     @property
     def template(self) -> Path:
         """The CloudFormation template of the last command."""
-        return self.folder / ".serverless" / "cloudformation-template-update-stack.json"
+        return self.folder / ".serverless/cloudformation-template-update-stack.json"
 
     @property
     def resources(self) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""Run a function as an HTTP server in a thread."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from tests.support.clients import Response
+
+Respond = Callable[[str, str, dict[str, str], bytes], Response]
+"""A function that gets method, path, headers (in title case, without `Host`) and body."""
+
+
+@contextmanager
+def serving(respond: Respond) -> Iterator[str]:
+    """Serve the responses of `respond` on a free port, and yield the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # otherwise a response's body waits 40 ms for the ACK of its header
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # the client was killed
+                super().handle()
+
+        def handle_one_request(self) -> None:
+            """Handle a request of any method; the method of the superclass looks for `do_GET` and so on."""
+            self.raw_requestline = self.rfile.readline(65537)
+            if not self.raw_requestline:
+                self.close_connection = True
+                return
+            if not self.parse_request():
+                return
+            headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
+            body = self.rfile.read(int(headers.get("Content-Length", 0)))
+            response = respond(self.command, self.path, headers, body)
+            self.send_response(response.status)
+            for name, value in response.headers.items():
+                if name != "content-length":
+                    self.send_header(name, value)
+            if response.status not in (204, 304):
+                self.send_header("content-length", str(len(response.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(response.body)
+
+        def log_message(self, *_: object) -> None:
+            """Do not log requests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
