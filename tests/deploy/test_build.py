@@ -19,7 +19,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "todo_api", folder / "todo_api")
     shutil.copytree(ROOT / "deploy", folder / "deploy")
-    for name in ("handler.py", "requirements.txt", "README.md"):
+    for name in ("handler.py", "requirements.txt"):
         shutil.copyfile(ROOT / name, folder / name)
     os.utime(folder / "handler.py", (0, 0))
     return folder
@@ -37,13 +37,9 @@ def unzipped_copy(task: Path, tmp_path: Path) -> Path:
 def test_same_input_gives_the_same_bytes(archive: Path, checkout: Path, tmp_path: Path) -> None:
     """Neither the README, the temporary folder, the hash seed nor the use of pip instead of uv changes the zip."""
     (checkout / "README.md").write_text("<!-- not deployed -->\n")
-    programs, temporary = tmp_path / "programs", tmp_path / "temporary"
-    programs.mkdir()
-    temporary.mkdir()
     if LAMBDA_PYTHON:
-        (programs / f"python{build.PYTHON}").symlink_to(LAMBDA_PYTHON)
-    environment = {"PATH": str(programs), "TMPDIR": str(temporary), "PYTHONHASHSEED": "7"}
-    again = build_zip(tmp_path / "again.zip", checkout, **environment)
+        (tmp_path / f"python{build.PYTHON}").symlink_to(LAMBDA_PYTHON)
+    again = build_zip(tmp_path / "again.zip", checkout, PATH=str(tmp_path), TMPDIR=str(tmp_path), PYTHONHASHSEED="7")
     assert again.read_bytes() == archive.read_bytes()
 
 
@@ -104,8 +100,9 @@ def test_wheel_with_another_hash_than_the_lock_files_fails_the_build(checkout: P
     lock.write_text(re.sub(r"sha256:[0-9a-f]{4}", "sha256:0000", lock.read_text()))
     outcome = run_build(checkout / "todo-api.zip", checkout)
     assert outcome.returncode == 1
-    message = "Not every wheel of requirements.txt could be fetched, see above. It takes uv or pip.\n"
-    assert outcome.stderr.endswith(message)
+    assert outcome.stderr.endswith(
+        "Not every wheel of requirements.txt could be fetched, see above. It takes uv or pip.\n"
+    )
 
 
 def test_wheel_or_library_of_another_architecture_fails_the_build(task: Path, unzipped_copy: Path) -> None:
@@ -148,12 +145,11 @@ def test_missing_extension_of_psycopg2_fails_the_build(unzipped_copy: Path) -> N
     ids=["zipped", "unzipped"],
 )
 def test_too_large_zip_fails_the_build_and_keeps_the_previous_zip(tmp_path: Path, content: bytes, sizes: str) -> None:
-    output = tmp_path / "zips" / "todo-api.zip"
-    output.parent.mkdir()
+    folder, output = tmp_path / "folder", tmp_path / "todo-api.zip"
     output.write_bytes(b"before")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/large").write_bytes(content)
+    folder.mkdir()
+    (folder / "large").write_bytes(content)
     with pytest.raises(BuildError, match=re.escape(sizes)):
-        build.write(tmp_path / "folder", output)
-    assert list(output.parent.iterdir()) == [output]
+        build.write(folder, output)
+    assert set(tmp_path.iterdir()) == {folder, output}
     assert output.read_bytes() == b"before"

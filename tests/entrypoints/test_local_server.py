@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,26 +22,31 @@ from tests.support.machine import ROOT
 from tests.support.servers import free_port, start_server
 from tests.support.sql import run_sql
 
-WITHOUT_DATABASE = {"NEON_DATABASE_URL": ""}
-
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that does not exist yet."""
-    with TemporaryDirectory(
-        prefix="todo-api-rows-"
-    ) as name:  # PostgreSQL, run by root as another user, cannot enter tmp_path
+    # PostgreSQL, run by root as another user, cannot enter tmp_path.
+    with TemporaryDirectory(prefix="todo-api-rows-") as name:
         yield Path(name) / "rows"
 
 
-def _wait_for_titles(call: Api) -> list[str]:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        response = call("GET", "/v1/todos", user="owner")
-        if response.status == 200:
-            return [todo["title"] for todo in response.json()["items"]]
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    raise TimeoutError("the database did not restart")
+
+
+def _titles(call: Api) -> list[str]:
+    """Return the titles of the owner's todos, as soon as PostgreSQL runs."""
+    _wait_until(lambda: call("GET", "/ready").status == 200)
+    return [todo["title"] for todo in call("GET", "/v1/todos", user="owner").json()["items"]]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
@@ -53,44 +58,35 @@ def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
         ("kill the server", "", signal.SIGKILL),
         ("kill the supervisor", "supervisor.lock", signal.SIGINT),
     ]:
-        server = start_server(port, WITHOUT_DATABASE, "--data", str(folder))
-        assert _wait_for_titles(call) == titles
+        server = start_server(port, {"NEON_DATABASE_URL": ""}, "--data", str(folder))
+        assert _titles(call) == titles
         titles.insert(0, step)
         assert call("POST", "/v1/todos", user="owner", json={"title": step}).status == 201
         if killed:
             os.kill(int((folder / killed).read_text().split()[0]), signal.SIGKILL)
-            assert _wait_for_titles(call) == titles
+            assert _titles(call) == titles
         server.send_signal(end)
         server.wait(20)
-        _wait_until_free(port)
+        _wait_until(lambda: _is_free(port))
     with Postgres(folder) as postgres:
         rows = run_sql(postgres.uri, "SELECT title FROM todos ORDER BY created_at DESC")
     assert [title for (title,) in rows] == titles
 
 
-def _wait_until_free(port: int) -> None:
-    for _ in range(400):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"a process still listens on {port}")
-
-
-def _error_message(*arguments: str, **environment: str) -> str:
-    command = [sys.executable, "-m", "dev.serve", *arguments]
+def _error_message(folder: Path, port: int | None = None, url: str = "") -> str:
+    command = [sys.executable, "-m", "dev.serve", "--port", str(port or free_port()), "--data", str(folder)]
+    environment = os.environ | {"NEON_DATABASE_URL": url}
     outcome = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert outcome.returncode == 1
-    assert outcome.stdout == ""
+    assert (outcome.returncode, outcome.stdout) == (1, "")
     return outcome.stderr
 
 
 def test_port_in_use_is_reported_before_anything_is_created(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        message = _error_message("--port", str(port), "--data", str(folder), **WITHOUT_DATABASE)
+        message = _error_message(folder, port)
     assert message == f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001\n"
     assert not folder.exists()
 
@@ -98,19 +94,19 @@ def test_port_in_use_is_reported_before_anything_is_created(folder: Path) -> Non
 def test_folder_with_other_files_is_reported_and_left_unchanged(folder: Path) -> None:
     folder.mkdir()
     (folder / "precious").write_text("x")
-    message = _error_message("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+    message = _error_message(folder)
     assert message == f"{folder} holds something that this project did not make: move it away.\n"
     assert [path.name for path in folder.iterdir()] == ["precious"]
 
 
 def test_folder_in_use_by_another_server_is_reported(folder: Path) -> None:
     with Postgres(folder):
-        message = _error_message("--port", str(free_port()), "--data", str(folder), **WITHOUT_DATABASE)
+        message = _error_message(folder)
     assert message == f"{folder} is in use by another server that was started from this clone.\n"
 
 
-def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value() -> None:
-    message = _error_message("--port", str(free_port()), NEON_DATABASE_URL="mysql://secret")
+def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value(folder: Path) -> None:
+    message = _error_message(folder, url="mysql://secret")
     assert message.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
     assert "secret" not in message
 

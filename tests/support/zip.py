@@ -33,8 +33,6 @@ def build_zip(output: Path, root: Path = ROOT, **environment: str) -> Path:
     """Build the zip, and check the line that the build prints."""
     outcome = run_build(output, root, **environment)
     assert outcome.returncode == 0, outcome.stderr
-    printed = re.fullmatch(r"(.+): ([\d.]+) MB zipped, ([\d.]+) MB unzipped\n", outcome.stdout)
-    assert printed
-    assert printed[1] == str(output)
-    print(outcome.stdout)
+    printed = rf"{re.escape(str(output))}: [\d.]+ MB zipped, [\d.]+ MB unzipped\n"
+    assert re.fullmatch(printed, outcome.stdout), outcome.stdout
     return output
