@@ -1,0 +1,323 @@
+"""The function's own login: what it may do, when it is made, and a rotation that loses no request."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import psycopg2
+import pytest
+from moto import mock_aws
+from psycopg2.extensions import parse_dsn
+
+from deploy.runtime_login import LoginError, close, create
+from tests.support.apps import app_on
+from tests.support.clusters import OWNER, neon_like
+from tests.support.pgbouncer import pgbouncer
+from tests.support.sql import run_sql
+from todo_api.database.engine import Database
+from todo_api.database.repository import SESSION_SETUP_SQL, TodoRepository
+from todo_api.database.url import url_reader
+from todo_api.models.page import TodoQuery
+from todo_api.models.todo import TodoCreate
+
+NAME = "/todo-api/dev/neon-database-url-runtime"
+
+
+@pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
+def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """The URIs of the owner and of a superuser of a migrated database, on the newest PostgreSQL and on Debian's."""
+    with neon_like(request.param) as uris:
+        yield uris
+
+
+@pytest.fixture(scope="module")
+def owner(cluster: tuple[str, str]) -> str:
+    """The URI of the login that owns the tables."""
+    return cluster[0]
+
+
+@pytest.fixture(scope="module")
+def login(owner: str) -> str:
+    """The URI of a login of the function."""
+    return created(owner)
+
+
+def created(owner: str, current: str = "", *, rotate: bool = False) -> str:
+    """Create a login, which is expected to be needed."""
+    url = create(owner, current, "branch-x", rotate=rotate)
+    assert url is not None
+    return url
+
+
+def roles(uri: str) -> list[tuple[Any, ...]]:
+    """Return every role's name, and whether it may log in."""
+    return run_sql(uri, "SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1")
+
+
+def test_the_login_has_no_attribute_and_no_role_except_todo_app(login: str) -> None:
+    user = parse_dsn(login)["user"]
+    assert user.startswith("todo_app_branch_x_")
+    attributes = "rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolcanlogin"
+    assert run_sql(login, f"SELECT {attributes} FROM pg_roles WHERE rolname = current_user") == [(False,) * 6 + (True,)]  # noqa: S608
+    member = "SELECT roleid::regrole::text, admin_option FROM pg_auth_members WHERE member = current_user::regrole"
+    assert run_sql(login, member) == [("todo_app", False)]
+    may = "SELECT pg_has_role('todo_app', 'MEMBER'), pg_has_role('todo_app', 'USAGE')"  # switch to it, inherit from it
+    assert run_sql(login, may) == [(True, False)]
+    owned = "SELECT classid::regclass::text FROM pg_shdepend WHERE deptype IN ('a', 'o')"  # or with rights of its own
+    on_objects = f"{owned} AND refobjid = current_user::regrole AND classid <> 'pg_auth_members'::regclass"
+    assert run_sql(login, on_objects) == []
+
+
+FORBIDDEN = [
+    "DROP TABLE todos",
+    "DROP TABLE alembic_version",
+    "DROP OWNED BY neondb_owner",
+    "TRUNCATE todos",
+    "TRUNCATE users CASCADE",
+    "ALTER TABLE todos ADD COLUMN more text",
+    "ALTER TABLE todos DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE todos OWNER TO CURRENT_USER",
+    "ALTER POLICY own_rows ON todos USING (true)",
+    "DROP POLICY own_rows ON todos",
+    "CREATE POLICY everything ON todos USING (true)",
+    "CREATE INDEX more ON todos (title)",
+    "CREATE TRIGGER more BEFORE INSERT ON todos EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE TABLE public.more (x int)",
+    "CREATE VIEW public.more AS SELECT 1",
+    "CREATE SCHEMA more",
+    "CREATE DATABASE more",
+    "CREATE ROLE more",
+    "DROP DATABASE todo",
+    "DROP SCHEMA public CASCADE",
+    "ALTER ROLE CURRENT_USER BYPASSRLS",
+    "ALTER ROLE todo_app BYPASSRLS",
+    "ALTER ROLE neondb_owner PASSWORD 'taken over'",
+    "GRANT neondb_owner TO CURRENT_USER",
+    "GRANT todo_app TO pg_monitor",
+    "SET ROLE neondb_owner",
+    "SET SESSION AUTHORIZATION neondb_owner",
+    "SET session_replication_role = replica",
+    "SELECT FROM users",
+    "UPDATE users SET id = 'other'",
+    "UPDATE alembic_version SET version_num = '0001'",
+    "COPY todos TO PROGRAM 'true'",
+    "SELECT pg_read_file('postgresql.conf')",
+    "SELECT rolpassword FROM pg_authid",
+]
+
+
+@pytest.mark.parametrize("role", ["NONE", "todo_app"])
+def test_no_sql_of_the_login_drops_alters_or_truncates_a_table_or_widens_its_rights(
+    owner: str, login: str, role: str
+) -> None:
+    for statement in FORBIDDEN:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(login, f"SET ROLE {role}", statement)
+    assert run_sql(owner, "SELECT to_regclass('todos')::text, to_regclass('users')::text") == [("todos", "users")]
+
+
+def test_the_login_reads_and_writes_no_row_without_setting_a_user(owner: str, login: str) -> None:
+    run_sql(
+        owner, "INSERT INTO users (id) VALUES ('victim')", "INSERT INTO todos (user_id, title) VALUES ('victim', 'x')"
+    )
+    statements = [
+        "SELECT title FROM todos",
+        "UPDATE todos SET title = 'y' RETURNING 1",
+        "DELETE FROM todos RETURNING 1",
+    ]
+    for statement in statements:
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(login, statement)
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(login, "SET app.user_id = 'victim'", "SET row_security = off", statement)
+        assert run_sql(login, "SET ROLE todo_app", statement) == []
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(login, "SET ROLE todo_app", "SET row_security = off", statement)
+    assert run_sql(login, "SET ROLE todo_app", "SET app.user_id = 'victim'", statements[0]) == [("x",)]
+
+
+def test_the_api_works_with_the_login(login: str) -> None:
+    with app_on(login) as call:
+        assert call("GET", "/ready").status == 200
+        todo = call("POST", "/v1/todos", user="alice", json={"title": "x"})
+        assert todo.status == 201
+        assert call("GET", "/v1/todos", user="bob").json()["items"] == []
+        assert call("DELETE", todo.headers["location"], user="alice").status == 204
+
+
+# --- when there is a new login ----------------------------------------------------------------------------------------
+
+
+def test_the_url_is_the_owners_with_another_user_and_a_password_of_256_bits(owner: str) -> None:
+    options = "?sslmode=prefer&application_name=a%20b"
+    first, second = (parse_dsn(created(owner + options)) for _ in range(2))
+    address = {name: value for name, value in parse_dsn(owner + options).items() if name not in ("user", "password")}
+    assert {name: first[name] for name in address} == address
+    assert set(first) == {*address, "user", "password"}
+    assert len(first["password"]) == len(second["password"]) == 43  # 6 bits in each character
+    assert first["password"] != second["password"]
+
+
+def test_a_login_that_works_stays_unless_it_is_to_be_rotated(owner: str, login: str) -> None:
+    before = roles(owner)
+    assert create(owner, login, "branch-x") is None
+    assert create(owner, login.replace("postgresql://", "postgres://"), "branch-x") is None
+    assert roles(owner) == before
+    assert parse_dsn(created(owner, login, rotate=True))["user"] != parse_dsn(login)["user"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda login, _: login.replace(parse_dsn(login)["password"], "refused"),
+        lambda login, _: login + "?sslmode=prefer",
+        lambda login, _: login.replace("/todo", "/postgres"),
+        lambda _, owner: owner,
+        lambda _login, _owner: "not a URL",
+    ],
+    ids=["refused", "other options", "other database", "owner", "no URL"],
+)
+def test_a_login_that_is_not_of_this_database_or_does_not_work_is_replaced(
+    owner: str, login: str, change: Callable[[str, str], str]
+) -> None:
+    created(owner, change(login, owner))
+
+
+def test_a_login_that_does_not_pass_the_check_of_ready_is_dropped(owner: str) -> None:
+    before = roles(owner)
+    run_sql(owner, "ALTER TABLE todos DISABLE ROW LEVEL SECURITY")
+    try:
+        with pytest.raises(LoginError, match="does not work, and was dropped: row-level security is off"):
+            create(owner, "", "dev")
+    finally:
+        run_sql(owner, "ALTER TABLE todos ENABLE ROW LEVEL SECURITY")
+    assert roles(owner) == before
+
+
+def test_an_owner_without_createrole_gets_the_sql_to_run_by_hand(cluster: tuple[str, str]) -> None:
+    owner, superuser = cluster
+    run_sql(superuser, f"ALTER ROLE {OWNER} NOCREATEROLE")
+    try:
+        with pytest.raises(LoginError, match="permission denied") as refused:
+            create(owner, "", "dev")
+        statement = str(refused.value).split("run: ")[1].split(";")[0]
+        run_sql(superuser, statement.replace("…", "by-hand"))
+        by_hand = owner.replace(f"{OWNER}:of-the-test", "todo_app_dev_by_hand:by-hand")
+        assert create(owner, by_hand, "dev") is None
+    finally:
+        run_sql(superuser, f"ALTER ROLE {OWNER} CREATEROLE")
+    close(owner, by_hand, "dev")
+    assert create(owner, by_hand, "dev") is None
+
+
+def test_a_user_outside_of_the_usual_place_in_the_url_is_refused(owner: str) -> None:
+    url = f"{owner}?user={OWNER}"
+    with pytest.raises(LoginError, match="must stand before its host"):
+        create(url, "", "dev")
+
+
+# --- rotation ---------------------------------------------------------------------------------------------------------
+
+
+def test_closing_refuses_the_password_and_leaves_open_connections_and_other_logins(owner: str) -> None:
+    old, other = created(owner), created(owner)
+    connection = psycopg2.connect(old)
+    for not_its_own in (owner, other.replace("branch_x", "branch_y")):
+        close(owner, not_its_own, "branch-x")
+    close(owner, other, "dev")
+    close(owner, old, "branch-x")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(old)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SET ROLE todo_app; SELECT count(*) FROM todos")
+    connection.close()
+    assert run_sql(other, "SELECT 1") == run_sql(owner, "SELECT 1") == [(1,)]
+
+
+def test_the_logins_of_deploys_at_once_all_work(owner: str) -> None:
+    """Whichever of them the parameter holds in the end."""
+    old = created(owner)
+    logins = [created(owner, old, rotate=True) for _ in range(2)]
+    for _ in logins:
+        close(owner, old, "branch-x")
+    assert [run_sql(url, "SELECT 1") for url in logins] == [[(1,)]] * 2
+
+
+class Instance:
+    """An instance of the function under load: one request after the other."""
+
+    def __init__(self, user_id: str) -> None:
+        read = url_reader(None, NAME)
+
+        def counted() -> str:
+            self.reads += 1
+            return read()
+
+        self.user_id, self.reads, self.requests = user_id, 0, 0
+        self.database = Database(counted, SESSION_SETUP_SQL)
+
+    def run(self, stop: threading.Event) -> None:
+        """Send requests until the end; any failure of one raises."""
+        while not stop.is_set():
+            with self.database.session(user_id=self.user_id, timeout_seconds=8) as session:
+                TodoRepository(session, self.user_id).create(TodoCreate(title="x"))
+            with self.database.session(user_id=self.user_id, timeout_seconds=8) as session:
+                TodoRepository(session, self.user_id).list(TodoQuery())
+            self.requests += 1
+
+
+def rotate_under_load(owner: str) -> list[int]:
+    """Rotate the login twice while four instances send requests, and return how often each has read the parameter."""
+    with mock_aws(), ThreadPoolExecutor(4) as executor:
+        ssm = boto3.client("ssm", region_name="eu-central-1")
+
+        def put(url: str) -> None:
+            ssm.put_parameter(Name=NAME, Value=url, Type="SecureString", Overwrite=True)
+
+        put(current := created(owner))
+        instances = [Instance(f"instance-{number}") for number in range(4)]
+        stop = threading.Event()
+        outcomes = [executor.submit(instance.run, stop) for instance in instances]
+
+        def wait_for_requests_of_each() -> None:
+            before = [instance.requests for instance in instances]
+            while any(now.requests < then + 2 for now, then in zip(instances, before, strict=True)):
+                if any(outcome.done() for outcome in outcomes):
+                    return  # a request has failed
+                time.sleep(0.01)
+
+        try:
+            for _ in range(2):
+                wait_for_requests_of_each()
+                old, current = current, created(owner, current, rotate=True)
+                put(current)
+                wait_for_requests_of_each()
+                close(owner, old, "branch-x")
+            wait_for_requests_of_each()
+        finally:
+            stop.set()
+        for outcome in outcomes:
+            outcome.result()
+        return [instance.reads for instance in instances]
+
+
+@pytest.fixture
+def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-central-1")
+
+
+@pytest.mark.usefixtures("_aws_credentials")
+def test_rotations_under_load_lose_no_request(owner: str) -> None:
+    assert rotate_under_load(owner) == [3] * 4
+
+
+@pytest.mark.pgbouncer
+@pytest.mark.usefixtures("_aws_credentials")
+def test_rotations_under_load_lose_no_request_behind_pgbouncer(database: str) -> None:
+    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
+    with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
+        assert rotate_under_load(pooler.uri()) == [3] * 4

