@@ -143,7 +143,7 @@ def test_function_has_the_settings_and_environment_of_its_stage(stage: str, reso
     development = "http://localhost:3000,http://localhost:5173"
     origins = {"dev": development, "prod": "", "branch-login": "https://login.example"}
     assert function["Environment"]["Variables"] == {
-        "NEON_DATABASE_URL_PARAMETER": f"/todo-api/{stage}/neon-database-url",
+        "NEON_DATABASE_URL_PARAMETER": f"/todo-api/{stage}/neon-database-url-runtime",
         "RES_OPTIONS": "timeout:1 attempts:2",
         "IDENTITY_SOURCE": "authorizer" if stage == "prod" else "header",
         "CORS_ORIGINS": origins[stage],
@@ -169,7 +169,7 @@ def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(stage: st
     parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"
     key = KEY if stage == "branch-login" else {"Ref": "AWS::NoValue"}
     tracing = ("Allow", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])  # X-Ray has no resources
-    secrets = [{"Fn::Sub": f"{parameter}/todo-api/{stage}/neon-database-url"}, key]
+    secrets = [{"Fn::Sub": f"{parameter}/todo-api/{stage}/neon-database-url-runtime"}, key]
     assert [(rule["Effect"], rule["Action"], rule["Resource"]) for rule in policy["PolicyDocument"]["Statement"]] == [
         ("Allow", ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"], [{"Fn::Sub": f"{group}:*"}]),
         ("Allow", ["logs:PutLogEvents"], [{"Fn::Sub": f"{group}:*:*"}]),

@@ -90,10 +90,14 @@ class Aws:
     def _result(self, call: Call) -> tuple[int, str]:
         """Return status and body of the response."""
         if call.service == "ssm":
-            name = call.parameters["Name"]
+            name = str(call.parameters["Name"])
+            if call.action == "PutParameter":
+                self.parameters[name] = str(call.parameters["Value"])
+                return 200, json.dumps({"Version": 1, "Tier": "Standard"})
             if name not in self.parameters:
                 return 400, json.dumps({"__type": "ParameterNotFound", "message": ""})
-            return 200, json.dumps({"Parameter": {"Name": name, "Value": self.parameters[name]}})
+            value = self.parameters[name] if call.parameters.get("WithDecryption") else "encrypted"
+            return 200, json.dumps({"Parameter": {"Name": name, "Type": "SecureString", "Value": value}})
         if call.action == "DescribeStacks" and not self.stack_exists:
             return 400, _MISSING
         if call.service in ("cloudformation", "sts"):

@@ -1,0 +1,134 @@
+"""`npx serverless deploy` and the function's own login: its parameter, the order of steps, and no secret shown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from deploy.runtime_login import create
+from migrations.__main__ import migrate
+from tests.support.aws import Aws, Call
+from tests.support.serverless import Project
+from tests.support.sql import run_sql
+
+pytestmark = pytest.mark.node
+
+OWNER, RUNTIME = "/todo-api/dev/neon-database-url", "/todo-api/dev/neon-database-url-runtime"
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A copy of the project to deploy."""
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def owner(new_database: Callable[[], str]) -> str:
+    """The URI of the owner of a migrated database."""
+    uri = new_database()
+    migrate(uri)
+    return uri
+
+
+@pytest.fixture
+def login(owner: str) -> str:
+    """The URI of a login that an earlier deploy has made."""
+    return create(owner, "", "dev") or ""
+
+
+def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
+    """Deploy, with every line that the framework can log."""
+    with aws:
+        return project.run(
+            "deploy", "--verbose", *options, AWS_ENDPOINT_URL=aws.url, SLS_DEBUG="*", SLS_LOG_LEVEL="debug"
+        )
+
+
+def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowhere(
+    project: Project, owner: str, login: str
+) -> None:
+    aws = Aws({OWNER: owner, RUNTIME: login})
+    outcome = deploy(project, aws, "--param", "rotate=true")
+    assert outcome.returncode == 0, outcome.stderr
+    new = aws.parameters[RUNTIME]
+    assert parse_dsn(new)["user"] != parse_dsn(login)["user"]
+    assert run_sql(new, "SELECT rolsuper FROM pg_roles WHERE rolname = session_user") == [(False,)]
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(login)
+    assert aws.parameters[OWNER] == owner
+    assert aws.writes[0] == "ssm:PutParameter"
+    (put,) = [call for call in aws.calls if call.action == "PutParameter"]
+    assert put.parameters == {"Name": RUNTIME, "Value": new, "Type": "SecureString", "Overwrite": True}
+    function = project.resources["ApiLambdaFunction"]["Properties"]
+    assert function["Environment"]["Variables"]["NEON_DATABASE_URL_PARAMETER"] == RUNTIME
+    files = [path.read_bytes() for path in project.folder.rglob("*") if path.is_file()]
+    shown = [
+        outcome.stdout.encode(),
+        outcome.stderr.encode(),
+        *files,
+        *(call.body for call in aws.calls if call != put),
+    ]
+    for url in (new, login, owner):
+        for secret in (url, parse_dsn(url)["password"]):
+            assert not any(secret.encode() in content for content in shown)
+
+
+def test_deploy_keeps_a_login_that_works(project: Project, owner: str, login: str) -> None:
+    aws = Aws({OWNER: owner, RUNTIME: login})
+    outcome = deploy(project, aws)
+    assert outcome.returncode == 0, outcome.stderr
+    assert aws.parameters == {OWNER: owner, RUNTIME: login}
+    assert "ssm:PutParameter" not in aws.writes
+    assert "cloudformation:ExecuteChangeSet" in aws.writes
+
+
+def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_parameter(
+    project: Project, postgres_owner: str
+) -> None:
+    aws = Aws({OWNER: postgres_owner})
+    outcome = deploy(project, aws)
+    assert (outcome.returncode, aws.writes) == (1, [])
+    output = " ".join((outcome.stdout + outcome.stderr).split())
+    assert f"The function has no login of its own for the parameter {RUNTIME}, and nothing is deployed" in output
+    assert "run: CREATE ROLE todo_app_dev_by_hand LOGIN NOINHERIT IN ROLE todo_app PASSWORD" in output
+    assert "Traceback" not in output
+    assert parse_dsn(postgres_owner)["password"] not in output
+
+
+@pytest.fixture
+def postgres_owner(owner: str) -> str:
+    """The URI of a login that owns the tables, and may not create roles."""
+    name = parse_dsn(owner)["dbname"] + "_owner"
+    tables = [f"ALTER TABLE {table} OWNER TO {name}" for table in ("users", "todos", "alembic_version")]
+    run_sql(owner, f"CREATE ROLE {name} LOGIN PASSWORD 'of-the-test' IN ROLE todo_app", *tables)
+    run_sql(owner, f"GRANT ALL ON SCHEMA public TO {name}")
+    return owner.replace(f"postgres:{parse_dsn(owner)['password']}", f"{name}:of-the-test")
+
+
+class ReadOnlyAws(Aws):
+    """A fake AWS whose parameters may only be read."""
+
+    def respond(self, call: Call) -> tuple[int, str]:
+        """Return status and body of the response."""
+        if call.action == "PutParameter":
+            return 400, json.dumps({"__type": "AccessDeniedException", "message": str(call.parameters)})
+        return super().respond(call)
+
+
+def test_parameter_that_cannot_be_written_stops_the_deploy_and_the_old_login_works_on(
+    project: Project, owner: str, login: str
+) -> None:
+    aws = ReadOnlyAws({OWNER: owner, RUNTIME: login})
+    outcome = deploy(project, aws, "--param", "rotate=true", "--param", f"database-url-key={KEY}")
+    assert (outcome.returncode, aws.writes) == (1, ["ssm:PutParameter"])
+    output = " ".join((outcome.stdout + outcome.stderr).split())
+    assert f"The parameter {RUNTIME} cannot be written (AccessDeniedException), and nothing is deployed." in output
+    (put,) = [call for call in aws.calls if call.action == "PutParameter"]
+    assert put.parameters["KeyId"] == KEY
+    assert parse_dsn(str(put.parameters["Value"]))["password"] not in output
+    assert run_sql(login, "SELECT 1") == [(1,)]
