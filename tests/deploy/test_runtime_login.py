@@ -1,55 +1,18 @@
-"""The function's own login: what it may do, when it is made, and a rotation that loses no request."""
+"""The function's own login: what it may do, and when it is created."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import secrets
+import traceback
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import psycopg2
 import pytest
-from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
 from deploy.runtime_login import LoginError, close, create
 from tests.support.apps import app_on
-from tests.support.clusters import OWNER, neon_like
-from tests.support.pgbouncer import pgbouncer
+from tests.support.clusters import OWNER, created
 from tests.support.sql import run_sql
-from todo_api.database.engine import Database
-from todo_api.database.repository import SESSION_SETUP_SQL, TodoRepository
-from todo_api.database.url import url_reader
-from todo_api.models.page import TodoQuery
-from todo_api.models.todo import TodoCreate
-
-NAME = "/todo-api/dev/neon-database-url-runtime"
-
-
-@pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
-def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The URIs of the owner and of a superuser of a migrated database, on the newest PostgreSQL and on Debian's."""
-    with neon_like(request.param) as uris:
-        yield uris
-
-
-@pytest.fixture(scope="module")
-def owner(cluster: tuple[str, str]) -> str:
-    """The URI of the login that owns the tables."""
-    return cluster[0]
-
-
-@pytest.fixture(scope="module")
-def login(owner: str) -> str:
-    """The URI of a login of the function."""
-    return created(owner)
-
-
-def created(owner: str, current: str = "", *, rotate: bool = False) -> str:
-    """Create a login, which is expected to be needed."""
-    url = create(owner, current, "branch-x", rotate=rotate)
-    assert url is not None
-    return url
 
 
 def roles(uri: str) -> list[tuple[Any, ...]]:
@@ -213,111 +176,29 @@ def test_an_owner_without_createrole_gets_the_sql_to_run_by_hand(cluster: tuple[
     assert create(owner, by_hand, "dev") is None
 
 
+@pytest.mark.parametrize(
+    ("fault", "undo"),
+    [
+        (f"ALTER ROLE {OWNER} NOCREATEROLE", f"ALTER ROLE {OWNER} CREATEROLE"),
+        ("ALTER ROLE todo_app RENAME TO other_app", "ALTER ROLE other_app RENAME TO todo_app"),
+        ("REVOKE SELECT ON todos FROM todo_app", "GRANT SELECT ON todos TO todo_app"),
+    ],
+)
+def test_no_error_shows_the_new_password(
+    cluster: tuple[str, str], fault: str, undo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, superuser = cluster
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "t0p-s3cr3t")
+    run_sql(superuser, fault)
+    try:
+        with pytest.raises((LoginError, psycopg2.Error)) as raised:
+            create(owner, "", "dev")
+    finally:
+        run_sql(superuser, undo)
+    assert "t0p-s3cr3t" not in "".join(traceback.format_exception(raised.value))
+
+
 def test_a_user_outside_of_the_usual_place_in_the_url_is_refused(owner: str) -> None:
     url = f"{owner}?user={OWNER}"
     with pytest.raises(LoginError, match="must stand before its host"):
         create(url, "", "dev")
-
-
-# --- rotation ---------------------------------------------------------------------------------------------------------
-
-
-def test_closing_refuses_the_password_and_leaves_open_connections_and_other_logins(owner: str) -> None:
-    old, other = created(owner), created(owner)
-    connection = psycopg2.connect(old)
-    for not_its_own in (owner, other.replace("branch_x", "branch_y")):
-        close(owner, not_its_own, "branch-x")
-    close(owner, other, "dev")
-    close(owner, old, "branch-x")
-    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(old)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SET ROLE todo_app; SELECT count(*) FROM todos")
-    connection.close()
-    assert run_sql(other, "SELECT 1") == run_sql(owner, "SELECT 1") == [(1,)]
-
-
-def test_the_logins_of_deploys_at_once_all_work(owner: str) -> None:
-    """Whichever of them the parameter holds in the end."""
-    old = created(owner)
-    logins = [created(owner, old, rotate=True) for _ in range(2)]
-    for _ in logins:
-        close(owner, old, "branch-x")
-    assert [run_sql(url, "SELECT 1") for url in logins] == [[(1,)]] * 2
-
-
-class Instance:
-    """An instance of the function under load: one request after the other."""
-
-    def __init__(self, user_id: str) -> None:
-        read = url_reader(None, NAME)
-
-        def counted() -> str:
-            self.reads += 1
-            return read()
-
-        self.user_id, self.reads, self.requests = user_id, 0, 0
-        self.database = Database(counted, SESSION_SETUP_SQL)
-
-    def run(self, stop: threading.Event) -> None:
-        """Send requests until the end; any failure of one raises."""
-        while not stop.is_set():
-            with self.database.session(user_id=self.user_id, timeout_seconds=8) as session:
-                TodoRepository(session, self.user_id).create(TodoCreate(title="x"))
-            with self.database.session(user_id=self.user_id, timeout_seconds=8) as session:
-                TodoRepository(session, self.user_id).list(TodoQuery())
-            self.requests += 1
-
-
-def rotate_under_load(owner: str) -> list[int]:
-    """Rotate the login twice while four instances send requests, and return how often each has read the parameter."""
-    with mock_aws(), ThreadPoolExecutor(4) as executor:
-        ssm = boto3.client("ssm", region_name="eu-central-1")
-
-        def put(url: str) -> None:
-            ssm.put_parameter(Name=NAME, Value=url, Type="SecureString", Overwrite=True)
-
-        put(current := created(owner))
-        instances = [Instance(f"instance-{number}") for number in range(4)]
-        stop = threading.Event()
-        outcomes = [executor.submit(instance.run, stop) for instance in instances]
-
-        def wait_for_requests_of_each() -> None:
-            before = [instance.requests for instance in instances]
-            while any(now.requests < then + 2 for now, then in zip(instances, before, strict=True)):
-                if any(outcome.done() for outcome in outcomes):
-                    return  # a request has failed
-                time.sleep(0.01)
-
-        try:
-            for _ in range(2):
-                wait_for_requests_of_each()
-                old, current = current, created(owner, current, rotate=True)
-                put(current)
-                wait_for_requests_of_each()
-                close(owner, old, "branch-x")
-            wait_for_requests_of_each()
-        finally:
-            stop.set()
-        for outcome in outcomes:
-            outcome.result()
-        return [instance.reads for instance in instances]
-
-
-@pytest.fixture
-def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "eu-central-1")
-
-
-@pytest.mark.usefixtures("_aws_credentials")
-def test_rotations_under_load_lose_no_request(owner: str) -> None:
-    assert rotate_under_load(owner) == [3] * 4
-
-
-@pytest.mark.pgbouncer
-@pytest.mark.usefixtures("_aws_credentials")
-def test_rotations_under_load_lose_no_request_behind_pgbouncer(database: str) -> None:
-    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
-    with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
-        assert rotate_under_load(pooler.uri()) == [3] * 4

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from psycopg2.extensions import parse_dsn
 
+from deploy.runtime_login import create
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.machine import SYSTEM_POSTGRES
@@ -36,3 +37,10 @@ def neon_like(version: str) -> Iterator[tuple[str, str]]:
         owner = superuser.replace(f"postgres:{parse_dsn(superuser)['password']}", f"{OWNER}:of-the-test")
         migrate(owner)
         yield owner, superuser
+
+
+def created(owner: str, current: str = "", *, rotate: bool = False) -> str:
+    """Create a login, which is expected to be needed."""
+    url = create(owner, current, "branch-x", rotate=rotate)
+    assert url is not None
+    return url

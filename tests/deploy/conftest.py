@@ -1,0 +1,26 @@
+"""Fixtures of the tests of the function's login."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.clusters import created, neon_like
+
+
+@pytest.fixture(scope="session", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
+def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """The URIs of the owner and of a superuser of a migrated database, on the newest PostgreSQL and on Debian's."""
+    with neon_like(request.param) as uris:
+        yield uris
+
+
+@pytest.fixture(scope="session")
+def owner(cluster: tuple[str, str]) -> str:
+    """The URI of the login that owns the tables."""
+    return cluster[0]
+
+
+@pytest.fixture(scope="session")
+def login(owner: str) -> str:
+    """The URI of a login of the function."""
+    return created(owner)
