@@ -19,7 +19,8 @@ from psycopg2 import extensions, sql
 
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.repository import SESSION_SETUP_SQL, NotReady, check_ready
+from todo_api.database.readiness import NotReady, check_ready
+from todo_api.database.repository import SESSION_SETUP_SQL
 from todo_api.database.url import direct_url, libpq_url
 
 TIMEOUT_SECONDS = 10

@@ -12,7 +12,7 @@ from tests.support.openapi import OPERATIONS
 from tests.support.users import User
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.repository import NotReady
+from todo_api.database.readiness import NotReady
 
 ALLOWED = ["https://app.example", "http://localhost:3000"]
 DENIED = ["https://evil.example", "http://app.example", "https://app.example.evil", "https://app.example:444", "null"]

@@ -19,7 +19,7 @@ from tests.support.openapi import (
 )
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.repository import NotReady
+from todo_api.database.readiness import NotReady
 from todo_api.models.page import Cursor
 from todo_api.models.todo import TodoPublic
 

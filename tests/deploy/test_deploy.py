@@ -116,7 +116,7 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
 def test_unreachable_database_stops_the_first_deploy_without_showing_the_password(project: Project) -> None:
     aws = Aws({PARAMETER: "postgresql://owner:s3cr3t@127.0.0.1:1/neondb"}, stack_exists=False)
     output = failed_deploy(project, aws)
-    assert "The database was not migrated, and nothing is deployed" in output
+    assert "The migration failed, and nothing is deployed" in output
     assert "Connection refused" in output
     assert "s3cr3t" not in output
 

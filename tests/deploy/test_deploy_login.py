@@ -12,6 +12,7 @@ from psycopg2.extensions import parse_dsn
 from deploy.runtime_login import create
 from migrations.__main__ import migrate
 from tests.support.aws import Aws, Call
+from tests.support.http_server import serving
 from tests.support.serverless import Project
 from tests.support.sql import run_sql
 
@@ -43,10 +44,8 @@ def login(owner: str) -> str:
 
 def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
     """Deploy, with every line that the framework can log."""
-    with aws:
-        return project.run(
-            "deploy", "--verbose", *options, AWS_ENDPOINT_URL=aws.url, SLS_DEBUG="*", SLS_LOG_LEVEL="debug"
-        )
+    with serving(aws) as url:
+        return project.run("deploy", "--verbose", *options, AWS_ENDPOINT_URL=url, SLS_DEBUG="*", SLS_LOG_LEVEL="debug")
 
 
 def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowhere(
@@ -113,11 +112,11 @@ def postgres_owner(owner: str) -> str:
 class ReadOnlyAws(Aws):
     """A fake AWS whose parameters may only be read."""
 
-    def respond(self, call: Call) -> tuple[int, str]:
+    def result(self, call: Call) -> tuple[int, str]:
         """Return status and body of the response."""
         if call.action == "PutParameter":
             return 400, json.dumps({"__type": "AccessDeniedException", "message": str(call.parameters)})
-        return super().respond(call)
+        return super().result(call)
 
 
 def test_parameter_that_cannot_be_written_stops_the_deploy_and_the_old_login_works_on(

@@ -83,11 +83,11 @@ class Aws:
         service = headers["Authorization"].split("/")[3]  # Credential=KEY/DATE/REGION/SERVICE/aws4_request
         call = Call(service, *_action(service, method, path, headers, body), body, self.observe())
         self.calls.append(call)
-        status, text = self._result(call)
+        status, text = self.result(call)
         media_type = "text/xml" if text.startswith("<") else "application/x-amz-json-1.1"
         return Response(status, {"Content-Type": media_type, "ETag": '"0"'}, text.encode())
 
-    def _result(self, call: Call) -> tuple[int, str]:
+    def result(self, call: Call) -> tuple[int, str]:
         """Return status and body of the response."""
         if call.service == "ssm":
             name = str(call.parameters["Name"])

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from todo_api.api.dependencies import SessionDep
 from todo_api.api.problems import DATABASE_PROBLEMS, NOT_READY, error_responses
-from todo_api.database.repository import check_ready
+from todo_api.database.readiness import check_ready
 
 router = APIRouter(tags=["probes"])
 

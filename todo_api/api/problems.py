@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.routing import Match
 
 from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.repository import IdempotencyKeyReused, NotReady, PreconditionFailed, TodoNotFound
+from todo_api.database.readiness import NotReady
+from todo_api.database.repository import IdempotencyKeyReused, PreconditionFailed, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -1,4 +1,4 @@
-"""All SQL: the todos of one user, one statement per operation."""
+"""All statements on todos: those of one user, one per operation."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -19,25 +19,6 @@ SESSION_SETUP_SQL = (
     "SELECT set_config('role', 'todo_app', true), set_config('app.user_id', %(session_user_id)s, true), "
     "set_config('statement_timeout', %(milliseconds)s, true); "
 )
-
-# For `/ready`: the columns that the role may use, and the policies that apply to it.
-READINESS_SQL = """
-SELECT current_user = 'todo_app' AND row_security_active('users') AND row_security_active('todos') AS is_isolated,
-    ARRAY(
-        SELECT concat_ws(' ', tablename, cmd, qual, with_check) FROM pg_policies
-        WHERE tablename IN ('users', 'todos') AND roles && '{todo_app,public}' ORDER BY 1
-    ) AS policies,
-    ARRAY(
-        SELECT attname::text FROM pg_attribute
-        WHERE attrelid = 'todos'::regclass AND has_column_privilege(attrelid, attnum, 'SELECT')
-        AND has_column_privilege(attrelid, attnum, 'INSERT') AND has_column_privilege(attrelid, attnum, 'UPDATE')
-    ) AS columns
-"""
-_CALLER = "current_setting('app.user_id'::text, true)"
-POLICIES = [
-    f"{table} ALL ({column} = {_CALLER}) ({column} = {_CALLER})"
-    for table, column in (("todos", "user_id"), ("users", "id"))
-]
 
 # Now, but always later than the previous value, even if the clock was set back.
 NEXT_UPDATED_AT: sa.ColumnElement[Any] = sa.func.greatest(
@@ -60,10 +41,6 @@ class PreconditionFailed(Exception):
 
 class IdempotencyKeyReused(Exception):
     """The user has sent another request with this idempotency key."""
-
-
-class NotReady(Exception):
-    """The schema is too old, or does not isolate users; the message says which."""
 
 
 class TodoRepository:
@@ -184,17 +161,3 @@ class TodoRepository:
     def _execute(self, statement: sa.Executable) -> sa.Result[Any]:
         # Plain rows: for a page, building an object of each row first costs a tenth more CPU time.
         return self._session.connection().execute(statement)
-
-
-def check_ready(session: Session) -> None:
-    """Check in one round trip that the schema has every column that the code needs, and isolates users.
-
-    Raises:
-        NotReady: it does not. (A database that was never migrated is `DatabaseUnavailable`.)
-    """
-    row = session.connection().execute(sa.text(READINESS_SQL)).one()
-    if not row.is_isolated or row.policies != POLICIES:
-        raise NotReady("row-level security is off, or has other policies")
-    missing = {column.name for column in sa.inspect(Todo).columns} - set(row.columns)
-    if missing:
-        raise NotReady(f"todos lacks columns, or rights on them: {', '.join(sorted(missing))}")
