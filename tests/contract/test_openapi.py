@@ -102,4 +102,4 @@ def test_docs_find_the_document_at_the_root_behind_a_stage_and_below_a_base_path
             document = urljoin(f"{base}docs", url)
             assert document == f"{base}openapi.json"
             assert urljoin(document, DOCUMENT["servers"][0]["url"]) == base
-    assert lambda_api("GET", "/docs/oauth2-redirect").status == 404
+    assert [lambda_api("GET", path).status for path in ("/docs/oauth2-redirect", "/redoc")] == [404, 404]

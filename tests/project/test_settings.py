@@ -31,6 +31,7 @@ def test_cors_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -
 
 
 SCHEMES = "must start with postgresql://, postgres:// or postgresql+psycopg2://"
+ENCODE = "percent-encode the password"
 MALFORMED = [
     ("NEON_DATABASE_URL", None, "is not set"),
     ("NEON_DATABASE_URL", "", "is not set"),
@@ -40,6 +41,10 @@ MALFORMED = [
     ("NEON_DATABASE_URL", "postgresql://u:%zzs3cr3t@h/d", "is not a URL that libpq can read"),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@/d", "must name a host and a database"),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h", "must name a host and a database"),
+    *(
+        ("NEON_DATABASE_URL", f"postgresql://u:{password}@h/d", f"has a wrong host, port or database: {ENCODE}")
+        for password in ["s3cr3t@t41l", "s3cr3t/t41l", "12/s3cr3t", "s3cr3t@/t41l", "/s3cr3t"]
+    ),
     ("IDENTITY_SOURCE", "s3cr3t", "Input should be 'header' or 'authorizer'"),
     *(
         ("CORS_ORIGINS", value, "must list origins such as https://app.example, separated by commas")
@@ -77,6 +82,12 @@ def test_malformed_value_raises_an_error_with_the_name_but_not_the_value(
     assert str(raised.value) == f"The environment variable {name} is not usable: {reason}."
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
+
+
+def test_a_url_together_with_the_name_of_a_parameter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEON_DATABASE_URL_PARAMETER", "/a/name")
+    with pytest.raises(SettingsError, match="is set together with the name of a parameter"):
+        Settings.from_environment()
 
 
 def test_importing_the_handler_without_settings_fails_with_this_error() -> None:
