@@ -26,24 +26,24 @@ def _make_revision(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
 def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
     tables = folder / "todo_api" / "models" / "tables.py"
     title = "    title: str = "
-    due_at = "    due_at: datetime | None = Field(sa_column=sa.Column(sa.DateTime(timezone=True)))\n"
+    remind_at = "    remind_at: datetime | None = Field(sa_column=sa.Column(sa.DateTime(timezone=True)))\n"
     color = "    color: str | None = Field(default=None, max_length=20)\n"
-    tables.write_text(tables.read_text().replace(title, due_at + color + title))
-    outcome = _make_revision(folder, "due_at")
+    tables.write_text(tables.read_text().replace(title, remind_at + color + title))
+    outcome = _make_revision(folder, "remind_at")
     assert outcome.returncode == 0, outcome.stderr
-    path = folder / "migrations" / "versions" / f"{NEXT}_due_at.py"
+    path = folder / "migrations" / "versions" / f"{NEXT}_remind_at.py"
     assert outcome.stdout.endswith(f"Read and complete {path}\n")
     lines = [line.strip() for line in path.read_text().splitlines() if "#" not in line and line]
     assert lines == [
-        '"""Due at."""',
+        '"""Remind at."""',
         *("import sqlalchemy as sa", "import sqlmodel.sql.sqltypes", "from alembic import op"),
         *(f'revision = "{NEXT}"', f'down_revision = "{NEWEST}"'),
         *("def upgrade() -> None:", '"""Apply the revision."""'),
-        'op.add_column("todos", sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))',
+        'op.add_column("todos", sa.Column("remind_at", sa.DateTime(timezone=True), nullable=True))',
         'op.add_column("todos", sa.Column("color", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=True))',
         *("def downgrade() -> None:", '"""Revert it."""'),
         'op.drop_column("todos", "color")',
-        'op.drop_column("todos", "due_at")',
+        'op.drop_column("todos", "remind_at")',
     ]
     for check in ("check", "format --check"):
         subprocess.run([sys.executable, "-m", "ruff", *check.split(), "migrations"], cwd=folder, check=True)

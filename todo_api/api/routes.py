@@ -12,7 +12,8 @@ from todo_api.api.problems import (
     BODY_PROBLEMS,
     COMMON_PROBLEMS,
     CREATE_PROBLEMS,
-    TODO_NOT_FOUND,
+    INVALID_REQUEST,
+    READ_PROBLEMS,
     WRITE_PROBLEMS,
     documented_headers,
     error_responses,
@@ -49,13 +50,13 @@ def create_todo(
     return _tagged(todo, response)
 
 
-@router.get("")
+@router.get("", responses=error_responses(INVALID_REQUEST))
 def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPage:
     """List todos, newest first, one page at a time."""
     return todos.list(query)
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=TODO_OR_304 | error_responses(TODO_NOT_FOUND))
+@router.get("/{id}", response_model=TodoPublic, responses=TODO_OR_304 | error_responses(*READ_PROBLEMS))
 def retrieve_todo(
     todo_id: TodoIdInPath, todos: TodosDep, response: Response, if_none_match: IfNoneMatchHeader = None
 ) -> TodoPublic | Response:
