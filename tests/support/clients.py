@@ -97,7 +97,7 @@ def invoke(event: dict[str, Any]) -> Response:
 
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Response:
     """Call another application than the handler's, with the same Mangum options."""
-    adapter = Mangum(app, lifespan="off", text_mime_types=["application/json", "application/problem+json"])
+    adapter = Mangum(app, lifespan="off", text_mime_types=["text/", "application/json", "application/problem+json"])
     return response_of(adapter(event, cast(LambdaContext, context)))
 
 
