@@ -26,6 +26,7 @@ def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
     monkeypatch.setattr("todo_api.database.url.TIMEOUT_SECONDS", 30)  # so that a busy machine does not time out
 
 
