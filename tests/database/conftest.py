@@ -1,6 +1,6 @@
 """Fixtures of the tests of the database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,6 +17,14 @@ def migrated(new_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def scenario(migrated: str) -> FaultScenario:
+def scenario_of_module(migrated: str) -> FaultScenario:
     """A fault scenario on that database."""
     return FaultScenario(migrated)
+
+
+@pytest.fixture
+def scenario(scenario_of_module: FaultScenario, caplog: pytest.LogCaptureFixture) -> Iterator[FaultScenario]:
+    """The module's fault scenario, with the log of this test."""
+    scenario_of_module.log = caplog
+    yield scenario_of_module
+    scenario_of_module.proxy.end_fault()  # also after a failure

@@ -1,8 +1,7 @@
 """Concurrent requests of several Lambda environments, each in its own process as on AWS."""
 
 import multiprocessing
-from collections.abc import Iterator
-from multiprocessing.pool import Pool
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,9 @@ PROCESSES = 7
 _call: Api
 _barrier: Any
 
+Request = tuple[str, str, str, dict[str, Any]]  # user, method, path, arguments of `Api`
+Send = Callable[[list[list[Request]]], list[list[int]]]
+
 
 def _begin(barrier: Any) -> None:
     global _call, _barrier
@@ -23,77 +25,61 @@ def _begin(barrier: Any) -> None:
     _call("GET", "/v1/todos", user="first-request")
 
 
+def _send(requests: list[Request]) -> list[int]:
+    statuses = []
+    for user, method, path, arguments in requests:
+        _barrier.wait(60)
+        statuses.append(_call(method, path, user=user, **arguments).status)
+    return statuses
+
+
 @pytest.fixture(scope="module")
-def processes(lambda_api: Api) -> Iterator[Pool]:
-    """Seven warm processes that share a barrier."""
+def send(lambda_api: Api) -> Iterator[Send]:
+    """A function that sends the requests of seven lists, each in a warm process: all first ones, then all second ones.
+
+    It returns the statuses, by list.
+    """
     assert lambda_api  # has set the environment variables
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(PROCESSES, _begin, (spawn.Barrier(PROCESSES),)) as pool:
-        yield pool
+        yield lambda requests: pool.map(_send, requests, chunksize=1)
 
 
-def _at_once(processes: Pool, function: Any, arguments: list[Any]) -> list[Any]:
-    """Run the function in all processes, each with one of the arguments."""
-    assert len(arguments) == PROCESSES
-    return processes.map(function, arguments, chunksize=1)
+def _paths(user: User, number: int) -> list[str]:
+    return [f"/v1/todos/{user.create('x')['id']}" for _ in range(number)]
 
 
-def _toggle(request: tuple[bool, str, str, int]) -> list[tuple[int, bool | None]]:
-    leader, user, path, rounds = request
-    seen = []
-    for _ in range(rounds):
-        _barrier.wait(60)
-        status = _call("POST", f"{path}/toggle", user=user).status
-        _barrier.wait(60)
-        completed = _call("GET", path, user=user).json()["is_completed"] if leader else None
-        seen.append((status, completed))
-    return seen
+def test_concurrent_toggles_are_not_lost(send: Send, carol: User, sql: Any, *, soak: bool) -> None:
+    """A toggle that reads and then writes would lose updates of two todos in five."""
+    paths = _paths(carol, 2_000 if soak else 40)
+    toggles: list[Request] = [(carol.id, "POST", f"{path}/toggle", {}) for path in paths]
+    assert send([toggles] * PROCESSES) == [[200] * len(paths)] * PROCESSES
+    completed = "SELECT bool_and(is_completed), count(*) FROM todos WHERE user_id = %s AND title = 'x'"
+    assert sql(completed, carol.id) == [(PROCESSES % 2 == 1, len(paths))]
 
 
-def test_concurrent_toggles_are_not_lost(processes: Pool, carol: User, *, soak: bool) -> None:
-    rounds = 2_000 if soak else 50  # a read-modify-write toggle loses an update in two rounds of five
-    path = carol.first_path
-    results = _at_once(processes, _toggle, [(number == 0, carol.id, path, rounds) for number in range(PROCESSES)])
-    assert {status for result in results for status, _ in result} == {200}
-    leader = next(result for result in results if result[0][1] is not None)
-    assert [completed for _, completed in leader] == [number % 2 == 0 for number in range(rounds)]
-
-
-_Write = tuple[str, str, dict[str, Any]]  # method, suffix of the path, arguments of `Api`
-
-
-def _write(request: tuple[str, list[str], _Write]) -> list[int]:
-    user, paths, (method, suffix, arguments) = request
-    statuses = []
-    for path in paths:
-        _barrier.wait(60)
-        statuses.append(_call(method, f"{path}{suffix}", user=user, **arguments).status)
-    return statuses
-
-
-def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(processes: Pool, carol: User) -> None:
-    paths = [f"/v1/todos/{carol.create(f'todo {number}')['id']}" for number in range(30)]
-    delete: _Write = ("DELETE", "", {})
-    patch: _Write = ("PATCH", "", {"json": {"description": "x"}})
-    put: _Write = ("PUT", "", {"json": {"title": "x"}})
-    toggle: _Write = ("POST", "/toggle", {})
-    writes = [delete, delete, patch, patch, put, toggle, toggle]
-    results = _at_once(processes, _write, [(carol.id, paths, write) for write in writes])
-    assert all(sorted(statuses) == [204, 404] for statuses in zip(*results[:2], strict=True))
-    assert {status for result in results[2:] for status in result} <= {200, 404}
+def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(send: Send, carol: User) -> None:
+    paths = _paths(carol, 30)
+    writes: list[tuple[str, str, dict[str, Any]]] = [
+        *[("DELETE", "", {})] * 2,
+        *[("PATCH", "", {"json": {"description": "x"}})] * 2,
+        ("PUT", "", {"json": {"title": "x"}}),
+        *[("POST", "/toggle", {})] * 2,
+    ]
+    requests = [
+        [(carol.id, method, f"{path}{suffix}", arguments) for path in paths] for method, suffix, arguments in writes
+    ]
+    one, other, *results = send(requests)
+    assert all(sorted(deletes) == [204, 404] for deletes in zip(one, other, strict=True))
+    assert {status for result in results for status in result} <= {200, 404}
     assert carol.list() == [carol.todos[1], carol.todos[0]]
 
 
-def _create(user: str) -> list[int]:
-    statuses = []
-    for number in range(20):
-        _barrier.wait(60)
-        statuses.append(_call("POST", "/v1/todos", user=f"{user}-{number}", json={"title": "x"}).status)
-    return statuses
-
-
-def test_the_first_todos_of_a_user_can_be_created_concurrently(processes: Pool, carol: User, sql: Any) -> None:
-    results = _at_once(processes, _create, [carol.id] * PROCESSES)
-    assert {status for result in results for status in result} == {201}
+def test_the_first_todos_of_a_user_can_be_created_concurrently(send: Send, carol: User, sql: Any) -> None:
+    """Each round creates the first todos of another user."""
+    creates: list[Request] = [
+        (f"{carol.id}-{number}", "POST", "/v1/todos", {"json": {"title": "x"}}) for number in range(20)
+    ]
+    assert send([creates] * PROCESSES) == [[201] * 20] * PROCESSES
     counted = "SELECT count(DISTINCT user_id), count(*) FROM todos WHERE user_id LIKE %s"
     assert sql(counted, f"{carol.id}-%") == [(20, 20 * PROCESSES)]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,44 +28,44 @@ from tests.support.fault_scenario import (
     TIMEOUT_SECONDS,
     UNKNOWN,
     FaultScenario,
-    assert_outcome,
-    assert_recovery,
+    each_operation,
 )
 from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN, ROOT
 from tests.support.proxy import unresponsive_port
 from tests.support.servers import free_port
-from tests.support.sql import run_sql
+from tests.support.sql import changed_database, run_sql
 from todo_api.database.repository import SESSION_SETUP_SQL
 
-each_operation = pytest.mark.parametrize("operation", OPERATIONS)
-
-NETWORK_FAULTS = {
-    "silent": (NOT_EXECUTED, "connect", "timed out"),
-    "silent in the TLS handshake": (NOT_EXECUTED, "connect", "timed out"),
-    "reset, then silent": (NOT_EXECUTED, "connect", "closed|reset"),
-    "frozen before the query": (UNKNOWN, "execute", "timed out"),
-    "frozen mid-answer": (UNKNOWN, "execute", "timed out"),
-    "reset before the query": (UNKNOWN, "execute", "closed|reset"),
-    "reset after the query was sent": (UNKNOWN, "execute", "closed|reset"),
-    "reset mid-answer": (UNKNOWN, "execute", "closed|reset"),
+FAULTS = {
+    "silent": (NOT_EXECUTED, "connect", None, "timed out"),
+    "silent in the TLS handshake": (NOT_EXECUTED, "connect", None, "timed out"),
+    "reset, then silent": (NOT_EXECUTED, "connect", None, "closed|reset"),
+    "frozen before the query": (UNKNOWN, "execute", None, "timed out"),
+    "frozen mid-answer": (UNKNOWN, "execute", None, "timed out"),
+    "reset before the query": (UNKNOWN, "execute", None, "closed|reset"),
+    "reset after the query was sent": (UNKNOWN, "execute", None, "closed|reset"),
+    "reset mid-answer": (UNKNOWN, "execute", None, "closed|reset"),
+    "disk full": (NOT_EXECUTED, "execute", "53100", "DiskFull"),
+    "too many connections": (NOT_EXECUTED, "execute", "53300", "TooManyConnections"),
+    "serialization failure": (NOT_EXECUTED, "execute", "40001", "SerializationFailure"),
+    "bad data": (NOT_EXECUTED, "execute", "XX001", "DataCorrupted"),
 }
+"""By fault: its outcome, and the phase, the SQLSTATE and the reason in the log."""
 
 
 @each_operation
-@pytest.mark.parametrize("fault", NETWORK_FAULTS)
-def test_a_network_fault_is_a_503_with_the_right_outcome(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, fault: str, operation: str
-) -> None:
-    outcome, phase, reason = NETWORK_FAULTS[fault]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_a_503_with_the_right_outcome_and_log(scenario: FaultScenario, fault: str, operation: str) -> None:
+    outcome, phase, sqlstate, reason = FAULTS[fault]
     with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        scenario.proxy.fault = fault
-        line = assert_outcome(scenario, call, operation, {outcome}, caplog)
-        assert (line["phase"], line["sqlstate"]) == (phase, None)
+        scenario.proxy.fault, scenario.proxy.sqlstate = fault, sqlstate or ""
+        line = scenario.assert_outcome(call, operation, outcome)
+        assert (line["phase"], line["sqlstate"]) == (phase, sqlstate)
         assert re.search(reason, line["reason"])
-        assert_recovery(scenario, call)
+        scenario.assert_recovery(call)
 
 
-@pytest.mark.parametrize("fault", [fault for fault, (outcome, *_) in NETWORK_FAULTS.items() if outcome == UNKNOWN])
+@pytest.mark.parametrize("fault", [fault for fault, (outcome, *_) in FAULTS.items() if outcome == UNKNOWN])
 def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
     scenario: FaultScenario, fault: str
 ) -> None:
@@ -75,40 +75,20 @@ def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
     with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
         scenario.proxy.fault = fault
         assert assert_problem(call("POST", "/v1/todos", **request), 503)["type"].endswith(UNKNOWN)
-        has_run = len(scenario.rows()) - len(before)
-        assert has_run == (0 if fault.endswith("before the query") else 1)
-        assert_recovery(scenario)
+        has_run = scenario.rows() != before
+        assert has_run is not fault.endswith("before the query")
+        scenario.assert_recovery()
         retry = call("POST", "/v1/todos", **request)
     assert retry.status == 201
-    assert ("idempotency-replayed" in retry.headers) is bool(has_run)
+    assert ("idempotency-replayed" in retry.headers) is has_run
     assert scenario.rows() - before == {retry.json()["id"]}
-    scenario.acknowledged.add(retry.json()["id"])
 
 
-SERVER_ERRORS = {
-    "53100": "disk full",
-    "53300": "too many connections",
-    "40001": "serialization failure",
-    "XX001": "bad data",
-}
+# --- hosts and logins -------------------------------------------------------------------------------------------------
 
 
 @each_operation
-@pytest.mark.parametrize("sqlstate", SERVER_ERRORS, ids=[f"{code}-{name}" for code, name in SERVER_ERRORS.items()])
-def test_a_server_error_is_not_executed_and_its_sqlstate_is_logged(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, sqlstate: str, operation: str
-) -> None:
-    with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        scenario.proxy.sqlstate = sqlstate
-        line = assert_outcome(scenario, call, operation, {NOT_EXECUTED}, caplog)
-        assert (line["phase"], line["sqlstate"]) == ("execute", sqlstate)
-        assert_recovery(scenario, call)
-
-
-@each_operation
-def test_an_unreachable_host_is_not_executed(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str
-) -> None:
+def test_an_unreachable_host_is_not_executed(scenario: FaultScenario, operation: str) -> None:
     with unresponsive_port("127.0.0.2") as unresponsive:
         for parts, reason in (
             # A name with a space fails without a DNS query, so the duration does not depend on the resolver.
@@ -117,10 +97,10 @@ def test_an_unreachable_host_is_not_executed(
             ({"host": "127.0.0.2", "port": str(unresponsive)}, "TCP connect timed out"),
         ):
             with app_on(scenario.uri(**parts), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-                line = assert_outcome(scenario, call, operation, {NOT_EXECUTED}, caplog)
+                line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
                 assert line["message"] == "database unavailable"
                 assert reason in line["reason"]
-    assert_recovery(scenario)
+    scenario.assert_recovery()
 
 
 @pytest.mark.namespaces
@@ -137,48 +117,44 @@ def test_res_options_of_the_deployment_limit_a_dns_lookup_without_answers(tmp_pa
 
 
 @each_operation
-def test_an_unresponsive_address_leaves_time_for_the_other_one(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str
-) -> None:
+def test_an_unresponsive_address_leaves_time_for_the_other_one(scenario: FaultScenario, operation: str) -> None:
     with unresponsive_port("127.0.0.2") as unresponsive:
         # libpq tries the addresses in random order, and a request has time for four attempts.
         uri = scenario.uri(host=f"127.0.0.2:{unresponsive},127.0.0.1")
         with app_on(uri, database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            succeeded = 0
-            for _ in range(8):
-                assert_outcome(scenario, call, operation, {SUCCEEDED, NOT_EXECUTED, UNKNOWN}, caplog)
-                succeeded += caplog.records[-1].__dict__["status"] < 300
-        assert succeeded >= 4
-    with app_on(scenario.uri()) as call:
-        assert_recovery(scenario, call)
+            outcomes = (SUCCEEDED, NOT_EXECUTED, UNKNOWN)
+            failures = [line for _ in range(8) if (line := scenario.assert_outcome(call, operation, *outcomes))]
+    assert len(failures) <= 4
+    scenario.assert_recovery()
 
 
 @each_operation
 def test_a_wrong_password_database_or_user_is_misconfigured_and_not_retried(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str
+    scenario: FaultScenario, operation: str
 ) -> None:
     for parts in ({"password": "wrong"}, {"dbname": "no_such_database"}, {"user": "no_such_user"}):
         with app_on(scenario.uri(**parts)) as call:
-            line = assert_outcome(scenario, call, operation, {NOT_EXECUTED}, caplog, at_most=4)
+            line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
             assert (line["message"], line["phase"]) == ("database misconfigured", "connect")
-    assert_recovery(scenario)
+    scenario.assert_recovery()
 
 
 @each_operation
 def test_a_missing_or_forbidden_role_is_misconfigured(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, operation: str
+    scenario: FaultScenario, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("todo_api.app.SESSION_SETUP_SQL", SESSION_SETUP_SQL.replace("todo_app", "no_such_role"))
-        with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            line = assert_outcome(scenario, call, operation, {NOT_EXECUTED}, caplog)
-    assert (line["message"], line["phase"], line["sqlstate"]) == ("database misconfigured", "execute", "22023")
     create = f"CREATE ROLE no_member LOGIN PASSWORD '{scenario.parts['password']}'"
     run_sql(scenario.database, "DROP ROLE IF EXISTS no_member", create)
-    with app_on(scenario.uri(user="no_member"), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        line = assert_outcome(scenario, call, operation, {NOT_EXECUTED}, caplog)
-    assert (line["message"], line["phase"], line["sqlstate"]) == ("database misconfigured", "execute", "42501")
-    assert_recovery(scenario)
+    for user, role, sqlstate in (("postgres", "no_such_role", "22023"), ("no_member", "todo_app", "42501")):
+        monkeypatch.setattr("todo_api.app.SESSION_SETUP_SQL", SESSION_SETUP_SQL.replace("todo_app", role))
+        with app_on(scenario.uri(user=user), database_timeout_seconds=TIMEOUT_SECONDS) as call:
+            line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
+            assert (line["message"], line["phase"]) == ("database misconfigured", "execute")
+            assert line["sqlstate"] == sqlstate
+    scenario.assert_recovery()
+
+
+# --- the database -----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -197,44 +173,38 @@ def locked(scenario: FaultScenario) -> Iterator[None]:
     assert scenario.rows() == rows
 
 
-@contextmanager
-def slow(scenario: FaultScenario) -> Iterator[None]:
+def slow(scenario: FaultScenario) -> AbstractContextManager[None]:
     """Delay every row by 3 s."""
     delay = "pg_sleep(3) IS NOT NULL"
-    run_sql(scenario.database, f"CREATE POLICY slow ON todos AS RESTRICTIVE USING ({delay}) WITH CHECK ({delay})")
-    yield
-    run_sql(scenario.database, "DROP POLICY slow ON todos")
+    create = f"CREATE POLICY slow ON todos AS RESTRICTIVE USING ({delay}) WITH CHECK ({delay})"
+    return changed_database(scenario.database, create, "DROP POLICY slow ON todos")
 
 
-@contextmanager
-def read_only(scenario: FaultScenario) -> Iterator[None]:
+def read_only(scenario: FaultScenario) -> AbstractContextManager[None]:
     """Make the database read-only, as a replica is."""
-    setting = f"ALTER DATABASE {scenario.parts['dbname']} SET default_transaction_read_only"
-    run_sql(scenario.database, f"{setting} = on")
-    yield
-    reset = setting.replace(" SET ", " RESET ")
-    run_sql(scenario.database, "SET default_transaction_read_only = off", reset)
+    database, setting = f"ALTER DATABASE {scenario.parts['dbname']}", "default_transaction_read_only"
+    undo = (f"SET {setting} = off", f"{database} RESET {setting}")
+    return changed_database(scenario.database, f"{database} SET {setting} = on", *undo)
 
 
 @each_operation
 @pytest.mark.parametrize(("fault", "sqlstate"), [(locked, "57014"), (slow, "57014"), (read_only, "25006")])
 def test_a_statement_on_a_locked_slow_or_read_only_database_is_not_executed(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, fault: Any, sqlstate: str, operation: str
+    scenario: FaultScenario, fault: Any, sqlstate: str, operation: str
 ) -> None:
     timeout = 2 * TIMEOUT_SECONDS  # the server's statement_timeout is 90 % of it
+    expected = (NOT_EXECUTED, "execute", sqlstate)
+    if fault is read_only and operation == "list":
+        expected = (SUCCEEDED, "", "")
     with app_on(scenario.uri(), database_timeout_seconds=timeout) as call:
-        readable = fault is read_only and operation == "list"
         with fault(scenario):
-            outcome = SUCCEEDED if readable else NOT_EXECUTED
-            line = assert_outcome(scenario, call, operation, {outcome}, caplog, at_most=timeout + 1)
-            assert readable or (line["phase"], line["sqlstate"]) == ("execute", sqlstate)
-        assert_recovery(scenario, call)
+            line = scenario.assert_outcome(call, operation, expected[0], at_most=timeout + 1)
+        assert (line.get("phase", ""), line.get("sqlstate", "")) == expected[1:]
+        scenario.assert_recovery(call)
 
 
 @each_operation
-def test_a_terminated_connection_is_of_unknown_outcome(
-    scenario: FaultScenario, caplog: pytest.LogCaptureFixture, operation: str
-) -> None:
+def test_a_terminated_connection_is_of_unknown_outcome(scenario: FaultScenario, operation: str) -> None:
     """The server may terminate a connection after the statement has committed."""
 
     def terminate() -> None:
@@ -251,11 +221,11 @@ def test_a_terminated_connection_is_of_unknown_outcome(
         with locked(scenario):
             terminator = threading.Thread(target=terminate)
             terminator.start()
-            line = assert_outcome(scenario, call, operation, {UNKNOWN}, caplog, at_most=7)
+            line = scenario.assert_outcome(call, operation, UNKNOWN, at_most=7)
             terminator.join()
         assert line["phase"] == "execute"
         assert "terminating connection due to administrator command" in line["reason"]
-        assert_recovery(scenario, call)
+        scenario.assert_recovery(call)
 
 
 def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,18 +241,16 @@ def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptu
                 response = scenario.request(call, operation)
                 assert time.monotonic() - began < TIMEOUT_SECONDS + 1
                 assert response.status in (200, 201) or assert_problem(response, 503)
-                _wait_until(lambda: scenario.connections() >= 0)
-                assert scenario.acknowledged | rows <= scenario.rows()
-        assert_recovery(scenario, call)
+                assert scenario.acknowledged | rows <= _rows_after_restart(scenario)
+        scenario.assert_recovery(call)
     assert not [record for record in caplog.records if "unexpected" in record.getMessage()]
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
+def _rows_after_restart(scenario: FaultScenario) -> set[str]:
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    while True:
         try:
-            if condition():
-                return
+            return scenario.rows()
         except psycopg2.OperationalError:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-    raise TimeoutError

@@ -1,4 +1,4 @@
-"""Migrations: equal to the models, reversible, and safe to run concurrently."""
+"""Migrations: equal to the models, reversible, and one at a time."""
 
 import os
 import subprocess
@@ -13,8 +13,6 @@ from sqlalchemy import create_engine
 from dev.postgres import wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.machine import ROOT
-from tests.support.migrators import migrate_at_once
-from tests.support.sql import run_sql
 from todo_api.database.url import direct_url
 from todo_api.models.tables import Todo
 
@@ -30,14 +28,8 @@ def _schema(uri: str, *options: str) -> str:
     return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
-def _revision(uri: str) -> str:
-    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
-    return str(revision)
-
-
-def test_the_migrated_schema_equals_the_models(new_database: Callable[[], str]) -> None:
-    migrated, created = new_database(), new_database()
-    migrate(migrated)
+def test_the_migrated_schema_equals_the_models(migrated: str, new_database: Callable[[], str]) -> None:
+    created = new_database()
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(created))
     Todo.metadata.create_all(engine)
     engine.dispose()
@@ -55,13 +47,6 @@ def test_migrations_can_be_reverted_and_applied_again(new_database: Callable[[],
     assert _schema(uri) == empty
     migrate(uri)
     assert _schema(uri) == full
-
-
-def test_eight_concurrent_migrations_succeed(new_database: Callable[[], str]) -> None:
-    uri = new_database()
-    outcomes = migrate_at_once([uri] * 8)
-    assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
-    assert _revision(uri) == NEWEST
 
 
 @pytest.mark.parametrize(

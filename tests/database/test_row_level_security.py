@@ -1,48 +1,132 @@
 """Row-level security and the filters of the statements: each isolates users without the other."""
 
-import random
+import inspect
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 import pytest
+import sqlglot
 from psycopg2.extensions import parse_dsn
-from sqlalchemy import inspect
+from sqlglot import exp
 
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.apps import app_on
-from tests.support.clients import Api
-from tests.support.machine import SYSTEM_POSTGRES
-from tests.support.migrators import migrate_at_once
-from tests.support.mutations import FILTER_LINES, filters, without_filters
-from tests.support.pgbouncer import pgbouncer
+from tests.support.machine import ROOT, SYSTEM_POSTGRES
+from tests.support.mutations import FILTER_LINES, SOURCE, filters, without_filters
+from tests.support.proxy import TrafficCounter
 from tests.support.sql import run_sql
 from tests.support.users import User
 from todo_api.database import repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.models.page import TodoQuery
-from todo_api.models.tables import Todo
 from todo_api.models.todo import TodoCreate, TodoUpdate
 
+VERSIONS = [datetime(2026, 11, 20, 9, 30, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)]
 OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
-    "list": lambda todos, _: [item for item in todos.list(TodoQuery()).items if item.user_id != "intruder"],
+    "create": lambda todos, _: todos.create(TodoCreate(title="x")),
+    "create with a key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
+    "create with the same key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
+    "list": lambda todos, _: todos.list(TodoQuery()),
+    "list by completion": lambda todos, _: todos.list(TodoQuery.model_validate({"is_completed": "false"})),
+    "list from a cursor": lambda todos, _: todos.list(
+        TodoQuery.model_validate({"cursor": todos.list(TodoQuery(limit=1)).next_cursor})
+    ),
     "retrieve": lambda todos, id_: todos.retrieve(id_),
     "replace": lambda todos, id_: todos.replace(id_, TodoCreate(title="taken over")),
-    "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over")),
+    "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over again")),
     "update without fields": lambda todos, id_: todos.update(id_, TodoUpdate()),
+    "update of a version": lambda todos, id_: todos.update(id_, TodoUpdate(title="z"), VERSIONS),
     "toggle": lambda todos, id_: todos.toggle(id_),
-    "delete": lambda todos, id_: todos.delete(id_) or "gone",
+    "toggle of a version": lambda todos, id_: todos.toggle(id_, VERSIONS),
+    "delete of a version": lambda todos, id_: todos.delete(id_, VERSIONS),
+    "delete": lambda todos, id_: todos.delete(id_),
 }
-COLUMNS = sorted(column.name for column in inspect(Todo).columns)
-OFF = "row-level security is off, or has other policies"
-LACKS = "todos lacks columns, or rights on them: "
-MISSING_ID = "00000000-0000-4000-8000-000000000000"
+
+
+def _results(module: ModuleType, uri: str, user_id: str, todo_id: UUID) -> Iterator[tuple[str, Any]]:
+    """Run each operation of the repository in `module`, and yield its name and what it returns or raises."""
+    database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
+    for name, operation in OPERATIONS.items():
+        with database.session(user_id=user_id, timeout_seconds=8) as session:
+            try:
+                result = operation(module.TodoRepository(session, user_id), todo_id)
+            except (module.TodoNotFound, module.PreconditionFailed) as error:
+                result = error
+        yield name, result
+
+
+# --- the filter in each statement -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements(environment: dict[str, str], wire: TrafficCounter, carol: User) -> Callable[[ModuleType], list[str]]:
+    """A function that returns the statements that the operations of the repository in a module send for Carol."""
+
+    def sent(module: ModuleType) -> list[str]:
+        with wire.watch() as traffic:
+            list(_results(module, environment["NEON_DATABASE_URL"], carol.id, UUID(carol.todos[0]["id"])))
+        return traffic.statements
+
+    return sent
+
+
+def _unfiltered(statement: str, user_id: str) -> list[str]:
+    """Return the parts of a statement that access todos without their own `user_id = caller`."""
+    _session_setup, parsed = sqlglot.parse(statement, dialect="postgres")
+    assert parsed
+    found = []
+    for part in parsed.find_all(exp.Select, exp.Update, exp.Delete, exp.Insert):
+        alone = part.copy()
+        alone.set("with_", None)
+        if "todos" not in [table.name for table in alone.find_all(exp.Table)]:
+            continue
+        if isinstance(alone, exp.Insert):
+            columns = [column.name for column in alone.this.expressions]
+            owner = alone.expression.expressions[0].expressions[columns.index("user_id")]
+            conditions: list[exp.Expr] = [exp.column("user_id", "todos").eq(owner)]
+        else:
+            where = alone.args["where"].this if alone.args.get("where") else exp.true()
+            conditions = list(where.flatten()) if isinstance(where, exp.And) else [where]
+        if f"todos.user_id = '{user_id}'" not in [condition.sql() for condition in conditions]:
+            found.append(part.sql())
+    return found
+
+
+def test_every_access_to_todos_filters_by_the_user(statements: Callable[[ModuleType], list[str]], carol: User) -> None:
+    methods = {name for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)}
+    assert {name.partition(" ")[0] for name in OPERATIONS} == {name for name in methods if not name.startswith("_")}
+    sent = statements(repository)
+    assert len(sent) == len(OPERATIONS) + 1  # a page was read for its cursor
+    assert all("todos" in statement for statement in sent)
+    assert [_unfiltered(statement, carol.id) for statement in sent] == [[]] * len(sent)
+
+
+@pytest.mark.parametrize("line", FILTER_LINES)
+def test_removing_any_one_filter_is_detected(
+    line: int, statements: Callable[[ModuleType], list[str]], carol: User
+) -> None:
+    assert any(_unfiltered(statement, carol.id) for statement in statements(without_filters({line})))
+
+
+def test_statements_are_filtered_only_by_owned() -> None:
+    assert len(re.findall(r"\bself\._owned\(", SOURCE)) == len(FILTER_LINES) == 4
+    assert len(re.findall(r"\bselect\(Todo\b", SOURCE)) == 3
+    assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # in `_write`, with one filter for both
+
+
+# --- one protection without the other ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -50,33 +134,22 @@ def without_policies(new_database: Callable[[], str]) -> str:
     """The URI of a migrated database without row-level security."""
     uri = new_database()
     migrate(uri)
-    run_sql(
-        uri,
-        "DROP POLICY own_rows ON todos",
-        "DROP POLICY own_rows ON users",
-        "ALTER TABLE todos DISABLE ROW LEVEL SECURITY",
-        "ALTER TABLE users DISABLE ROW LEVEL SECURITY",
-    )
+    for table in ("todos", "users"):
+        run_sql(uri, f"DROP POLICY own_rows ON {table}", f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     return uri
 
 
-def _leaks(module: Any, uri: str) -> list[str]:
+def _leaks(module: ModuleType, uri: str) -> list[str]:
     """Return the operations with which an intruder reads, changes or detects a victim's todo."""
     database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
     with database.session(user_id="victim", timeout_seconds=8) as session:
-        todo = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))[0]
-    leaks = []
-    for name, operation in OPERATIONS.items():
-        try:
-            with database.session(user_id="intruder", timeout_seconds=8) as session:
-                if operation(module.TodoRepository(session, "intruder"), todo.id):
-                    leaks.append(name)
-        except module.TodoNotFound:
-            pass
-        except module.PreconditionFailed:
-            leaks.append(name)  # reveals that the todo exists
-        after = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
-        if after != [("private", False)] and name not in leaks:
+        todo, _ = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))
+    leaks, state = [], [("private", False)]
+    for name, result in _results(module, uri, "intruder", todo.id):
+        before = state
+        state = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
+        reveals_existence = isinstance(result, module.PreconditionFailed)
+        if reveals_existence or "victim" in repr(result) or state != before:
             leaks.append(name)
     return leaks
 
@@ -93,7 +166,10 @@ def test_the_filters_isolate_users_without_row_level_security(without_policies: 
 def test_removing_filters_leaks_todos_without_row_level_security(without_policies: str) -> None:
     leaks = [_leaks(without_filters(lines), without_policies) for lines in filters().values()]
     assert all(leaks)
-    assert set().union(*leaks) == set(OPERATIONS)
+    assert set().union(*leaks) == {name for name in OPERATIONS if not name.startswith("create")}
+
+
+# --- the session's settings -------------------------------------------------------------------------------------------
 
 
 def test_a_statement_without_the_right_session_user_reads_and_writes_nothing(migrated: str) -> None:
@@ -131,97 +207,6 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
     connection.close()
 
 
-# --- the role ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_role_has_only_the_privileges_that_the_statements_need(migrated: str) -> None:
-    assert run_sql(
-        migrated,
-        "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication "
-        "FROM pg_roles WHERE rolname = 'todo_app'",
-    ) == [(False,) * 6]
-    tables = run_sql(
-        migrated,
-        "CREATE TABLE IF NOT EXISTS another (id int)",
-        "SELECT c.relname, p FROM pg_class c, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', "
-        "'REFERENCES', 'TRIGGER']) p WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') "
-        "AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) "
-        "AND has_table_privilege('todo_app', c.oid, p) ORDER BY 1, 2",
-    )
-    on_todos = [("todos", privilege) for privilege in ("DELETE", "INSERT", "SELECT", "UPDATE")]
-    assert tables == [("alembic_version", "SELECT"), *on_todos]
-    columns = run_sql(
-        migrated,
-        "SELECT c.relname, p, string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_class c "
-        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0, unnest(array['INSERT', 'UPDATE', 'REFERENCES']) p "
-        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'todos' "
-        "AND has_column_privilege('todo_app', c.oid, a.attnum, p) GROUP BY 1, 2 ORDER BY 1, 2",
-    )
-    assert columns == [("users", "INSERT", "id")]
-    schemas = "SELECT nspname FROM pg_namespace WHERE has_schema_privilege('todo_app', oid, 'CREATE')"
-    assert run_sql(migrated, schemas) == []
-    forbidden = ["TRUNCATE todos", "SELECT FROM users", "CREATE TABLE x (y int)"]
-    for statement in forbidden:
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            run_sql(migrated, "SET ROLE todo_app", statement)
-
-
-@pytest.mark.parametrize(
-    ("statement", "outcome"),
-    [
-        ("UPDATE todos SET user_id = 'thief' WHERE user_id = 'owner'", "violates row-level security"),
-        ("INSERT INTO todos (user_id, title) VALUES ('other', 'forged')", "violates row-level security"),
-        ("SELECT * FROM todos WHERE user_id = 'other'", []),
-        ("UPDATE todos SET title = 'theirs' WHERE user_id = 'other' RETURNING *", []),
-        ("DELETE FROM todos WHERE user_id = 'other' RETURNING *", []),
-    ],
-)
-def test_the_policies_keep_every_row_with_its_owner(migrated: str, statement: str, outcome: str | list[Any]) -> None:
-    """As the role, in SQL that no filter protects."""
-    run_sql(
-        migrated,
-        "INSERT INTO users (id) VALUES ('owner'), ('other'), ('thief') ON CONFLICT DO NOTHING",
-        "INSERT INTO todos (user_id, title) VALUES ('owner', 'own'), ('other', 'theirs')",
-    )
-    as_owner = ("SET ROLE todo_app", "SET app.user_id = 'owner'")
-    if isinstance(outcome, str):
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege, match=outcome):
-            run_sql(migrated, *as_owner, statement)
-    else:
-        assert run_sql(migrated, *as_owner, statement) == outcome
-
-
-@pytest.mark.parametrize(
-    ("statement", "undo", "reason"),
-    [
-        ("ALTER TABLE todos DISABLE ROW LEVEL SECURITY", "ALTER TABLE todos ENABLE ROW LEVEL SECURITY", OFF),
-        ("ALTER TABLE users DISABLE ROW LEVEL SECURITY", "ALTER TABLE users ENABLE ROW LEVEL SECURITY", OFF),
-        ("ALTER ROLE todo_app BYPASSRLS", "ALTER ROLE todo_app NOBYPASSRLS", OFF),
-        ("CREATE POLICY everything ON todos USING (true)", "DROP POLICY everything ON todos", OFF),
-        (
-            "ALTER POLICY own_rows ON todos WITH CHECK (true)",
-            "ALTER POLICY own_rows ON todos WITH CHECK (user_id = current_setting('app.user_id', true))",
-            OFF,
-        ),
-        ("ALTER TABLE todos RENAME title TO name", "ALTER TABLE todos RENAME name TO title", f"{LACKS}title"),
-        ("REVOKE INSERT ON todos FROM todo_app", "GRANT INSERT ON todos TO todo_app", f"{LACKS}{', '.join(COLUMNS)}"),
-    ],
-)
-def test_ready_is_503_when_users_are_not_isolated_or_the_schema_lacks_columns_or_rights(
-    migrated: str, statement: str, undo: str, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with app_on(migrated) as call:
-        assert call("GET", "/ready").status == 200
-        run_sql(migrated, statement)
-        try:
-            response = call("GET", "/ready")
-        finally:
-            run_sql(migrated, undo)
-        assert (response.status, response.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
-        assert call("GET", "/ready").status == 200
-    assert [line.__dict__["reason"] for line in caplog.records if line.getMessage() == "not ready"] == [reason]
-
-
 # --- login roles with BYPASSRLS, as on Neon ---------------------------------------------------------------------------
 
 
@@ -237,11 +222,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
         yield postgres.uri.replace("postgres:" + parse_dsn(postgres.uri)["password"], "neondb_owner:of-the-test")
 
 
-def test_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(cluster: str) -> None:
+def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(cluster: str) -> None:
     run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
-    outcomes = migrate_at_once(uris * 4)
-    assert [outcome.returncode for outcome in outcomes] == [0] * 8, outcomes
+    command = [sys.executable, "-m", "migrations"]
+    environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 4]
+    concurrent = [subprocess.Popen(command, cwd=ROOT, env=environment) for environment in environments]
+    assert [migration.wait() for migration in concurrent] == [0] * 8
     for uri in uris:
         with app_on(uri) as call:
             assert call("GET", "/ready").status == 200
@@ -251,62 +238,3 @@ def test_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(clu
         assert [_leaks(without_filters({line}), uri) for line in FILTER_LINES] == [[]] * len(FILTER_LINES)
         migrate(uri, "base")
         migrate(uri)
-
-
-# --- users who share server connections -------------------------------------------------------------------------------
-
-
-@pytest.mark.pgbouncer
-def test_interleaved_requests_on_one_server_connection_return_only_own_todos(
-    database: str, lambda_api: Api, *, soak: bool
-) -> None:
-    assert lambda_api
-    generator = random.Random(20_261_120)  # noqa: S311  # reproducible
-    with pgbouncer(database, default_pool_size=1) as pooler, app_on(pooler.uri()) as call:
-        users = [User(f"interleaved-{number}", call, []) for number in range(3)]
-        own: dict[str, set[str]] = {user.id: set() for user in users}
-
-        def mismatched(number: int) -> bool:
-            user = users[number % 3]
-            kind = generator.choice(["create", "list", "toggle", "delete another's", "fail", "delete"])
-            mine = generator.choice(sorted(own[user.id]) or [MISSING_ID])
-            anothers = generator.choice(sorted(own[users[(number + 1) % 3].id]) or [MISSING_ID])
-            if kind == "create" and len(own[user.id]) < 50:
-                own[user.id].add(user.create(f"{number}")["id"])
-            elif kind == "toggle":
-                user("POST", f"/v1/todos/{mine}/toggle")
-            elif kind == "delete another's":
-                assert user("DELETE", f"/v1/todos/{anothers}").status == 404
-            elif kind == "fail":
-                assert user("POST", "/v1/todos", headers={"X-User-Id": "fails"}, json={"title": "fails"}).status == 500
-            elif kind == "delete" and len(own[user.id]) > 10:
-                assert user("DELETE", f"/v1/todos/{mine}").status == 204
-                own[user.id].remove(mine)
-            seen = user.list()
-            assert {todo["user_id"] for todo in seen} <= {user.id}
-            return {todo["id"] for todo in seen} != own[user.id]
-
-        run_sql(database, "ALTER TABLE todos ADD CONSTRAINT fails CHECK (title <> 'fails')")
-        try:
-            mismatches = sum(mismatched(number) for number in range(10_000 if soak else 1_000))
-        finally:
-            run_sql(database, "ALTER TABLE todos DROP CONSTRAINT fails")
-        assert mismatches == 0
-
-
-@pytest.mark.pgbouncer
-def test_fifty_clients_on_two_server_connections_list_only_own_todos(database: str) -> None:
-    with pgbouncer(database, default_pool_size=2) as pooler:
-        shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
-
-        def client(number: int) -> bool:
-            mine = f"client-{number}"
-            for _ in range(10):
-                with shared.session(user_id=mine, timeout_seconds=20) as session:
-                    repository.TodoRepository(session, mine).create(TodoCreate(title=mine))
-            with shared.session(user_id=mine, timeout_seconds=20) as session:
-                todos = repository.TodoRepository(session, mine).list(TodoQuery()).items
-                return [todo.title for todo in todos] == [mine] * 10
-
-        with ThreadPoolExecutor(50) as executor:
-            assert list(executor.map(client, range(50))) == [True] * 50

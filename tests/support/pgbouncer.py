@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
 from urllib.parse import urlencode
 
 import trustme
@@ -21,7 +20,6 @@ from tests.support.servers import free_port
 from tests.support.sql import run_sql
 
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
-NOBODY = 65534  # PgBouncer refuses to run as root
 
 
 @dataclass
@@ -31,7 +29,6 @@ class PgBouncer:
     port: int
     ca: Path
     database: str
-    process: "subprocess.Popen[bytes]"
 
     def uri(self, port: int | None = None, **options: str) -> str:
         """Return the database's URI through PgBouncer, or through a proxy on `port` in front of it."""
@@ -53,17 +50,15 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
     assert BINARY, "PgBouncer is not installed"
     parts = parse_dsn(database)
     port = free_port()
-    owner, credentials = -1, cast(dict[str, Any], {})
-    if os.geteuid() == 0:
-        owner, credentials = NOBODY, {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    # PgBouncer authenticates its clients, and itself to the server, with the user's SCRAM secret.
+    ((secret,),) = run_sql(database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
     with TemporaryDirectory(prefix="todo-api-pgbouncer-") as name:
         folder = Path(name)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-        certificate = authority.issue_cert("localhost")
-        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
-        (folder / "certificate.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-        (folder / "users").write_text(f'"{parts["user"]}" "{_scram_secret(database)}"\n')
+        certificate = authority.issue_cert("localhost").private_key_and_cert_chain_pem
+        certificate.write_to_path(str(folder / "certificate.pem"))
+        (folder / "users").write_text(f'"{parts["user"]}" "{secret}"\n')
         options = {
             "listen_addr": "127.0.0.1",
             "listen_port": port,
@@ -75,7 +70,7 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "auth_file": folder / "users",
             "client_tls_sslmode": "require",
             "client_tls_ca_file": folder / "ca.pem",  # or the handshake would list all of the system's authorities
-            "client_tls_key_file": folder / "key.pem",
+            "client_tls_key_file": folder / "certificate.pem",
             "client_tls_cert_file": folder / "certificate.pem",
             "server_login_retry": 1,
             "server_check_query": "",
@@ -83,23 +78,22 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "log_disconnections": 0,
             **settings,
         }
+        if os.geteuid() == 0:  # PgBouncer refuses to run as root
+            folder.chmod(0o755)
+            options["user"] = "nobody"
         lines = [f"{option} = {value}" for option, value in options.items()]
         target = f"host=127.0.0.1 port={upstream or parts['port']} dbname={parts['dbname']}"
         (folder / "pgbouncer.ini").write_text(
             "\n".join(["[databases]", f"{parts['dbname']} = {target}", "[pgbouncer]", *lines, ""])
         )
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, owner, owner)
-        command = [BINARY, str(folder / "pgbouncer.ini")]
-        log = (folder / "log").open("wb")
-        process: subprocess.Popen[bytes] = subprocess.Popen(command, stdout=log, stderr=log, **credentials)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([BINARY, str(folder / "pgbouncer.ini")], stdout=log, stderr=log)
         try:
             _wait_until_it_listens(port, process, folder / "log")
-            yield PgBouncer(port, folder / "ca.pem", database, process)
+            yield PgBouncer(port, folder / "ca.pem", database)
         finally:
             process.kill()
             process.wait()
-            log.close()
 
 
 @contextmanager
@@ -119,12 +113,6 @@ def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator
             yield pooler.uri(front.port), front
     else:
         yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{counter.port}/{parts['dbname']}", counter
-
-
-def _scram_secret(database: str) -> str:
-    """Return the user's SCRAM secret, with which PgBouncer authenticates clients, and itself to the server."""
-    ((secret,),) = run_sql(database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
-    return str(secret)
 
 
 def _wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:

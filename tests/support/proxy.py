@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 
@@ -134,9 +134,9 @@ class TrafficCounter(Proxy):
             # A pooler reuses its connections, so count the statement for the current `watch`.
             self.traffic.statements += frontend.statements(data)
 
-        def received(_: bytes) -> None:
+        def received(data: bytes) -> None:
             nonlocal is_waiting
-            traffic.round_trips += is_waiting
+            traffic.round_trips += is_waiting and bool(data)  # the end is not an answer to the client's goodbye
             is_waiting = False
 
         await asyncio.sleep(self._delay)  # the round trip of TCP's handshake, which ends in this proxy
@@ -155,30 +155,32 @@ class FaultyProxy(Proxy):
         """Return the fault of a new connection."""
         return self.fault
 
+    def end_fault(self) -> None:
+        """Forward the next connections without a fault."""
+        self.fault, self.sleep_seconds, self.sqlstate = "", 0, ""
+
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Forward one connection, with a fault."""
-        fault, frontend = self.next_fault(), Frontend()
-        if fault == "silent":
-            await _until_closed(client)
-            return
-        if fault == "silent in the TLS handshake":
-            await client.readexactly(8)
-            to_client.write(b"S")
-            await _until_closed(client)
-            return
+        fault, frontend, is_answer = self.next_fault(), Frontend(), False
         if fault == "reset, then silent":
             self.fault = "silent"
             await client.readexactly(8)
             _reset(to_client)
             return
+        if fault == "silent in the TLS handshake":
+            await client.readexactly(8)
+            to_client.write(b"S")
+        if fault.startswith("silent"):
+            await _until_closed(client)
+            return
         await asyncio.sleep(self.sleep_seconds)
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
-        query_sent = asyncio.Event()
 
         async def to_the_server() -> None:
+            nonlocal is_answer
             while data := await client.read(65536):
                 if frontend.statements(data):
-                    query_sent.set()
+                    is_answer = True
                     if fault == "frozen before the query":
                         await _until_closed(client)
                         return
@@ -193,14 +195,12 @@ class FaultyProxy(Proxy):
 
         async def to_the_client() -> None:
             while data := await server.read(65536):
-                if query_sent.is_set() and fault == "reset after the query was sent":
-                    _reset(to_client)
-                    return
-                if query_sent.is_set() and fault in ("frozen mid-answer", "reset mid-answer"):
+                if is_answer and fault.endswith("mid-answer"):
                     to_client.write(data[:10])
                     await to_client.drain()
-                    if fault == "frozen mid-answer":
-                        await asyncio.Event().wait()
+                if is_answer and fault == "frozen mid-answer":
+                    await asyncio.Event().wait()
+                if is_answer and fault in ("reset mid-answer", "reset after the query was sent"):
                     _reset(to_client)
                     return
                 to_client.write(data)
@@ -237,14 +237,10 @@ def _refuse(writer: asyncio.StreamWriter, sqlstate: str) -> None:
 @contextmanager
 def unresponsive_port(address: str) -> Iterator[int]:
     """Open a port that does not accept TCP connections, because its backlog is full (on Linux)."""
-    with socket.create_server((address, 0), backlog=0) as listener:
+    with socket.create_server((address, 0), backlog=0) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
             filler.settimeout(0)
             filler.connect_ex((address, port))
-        try:
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()
+        yield port

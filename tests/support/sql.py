@@ -1,5 +1,7 @@
 """SQL without the API."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -7,11 +9,18 @@ import psycopg2
 
 def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements on a new connection, and return the rows of the last."""
-    connection = psycopg2.connect(uri)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    with closing(psycopg2.connect(uri)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
         for statement in statements:
             cursor.execute(statement)
-        rows = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return rows
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def changed_database(uri: str, change: str, *undo: str) -> Iterator[None]:
+    """Run the statement `change`, and at the end of the `with` block, also after a failure, the statements `undo`."""
+    run_sql(uri, change)
+    try:
+        yield
+    finally:
+        run_sql(uri, *undo)

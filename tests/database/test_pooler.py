@@ -1,0 +1,106 @@
+"""PgBouncer: the connections and statements that it refuses, and users who share its server connections."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg2
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tests.support.apps import app_on
+from tests.support.fault_scenario import (
+    NOT_EXECUTED,
+    OPERATIONS,
+    SUCCEEDED,
+    TIMEOUT_SECONDS,
+    FaultScenario,
+    each_operation,
+)
+from tests.support.pgbouncer import pgbouncer
+from tests.support.sql import changed_database
+from todo_api.database import repository
+from todo_api.database.engine import Database
+from todo_api.models.page import TodoQuery
+from todo_api.models.todo import TodoCreate, TodoPublic
+
+pytestmark = pytest.mark.pgbouncer
+
+
+@each_operation
+def test_another_authority_host_name_or_password_is_misconfigured_and_not_retried(
+    scenario: FaultScenario, operation: str
+) -> None:
+    with pgbouncer(scenario.database) as one, pgbouncer(scenario.database) as other:
+        for uri, reason in (
+            (one.uri(sslrootcert=str(other.ca)), "certificate"),
+            (one.uri().replace("@localhost", "@127.0.0.1"), "certificate"),
+            (one.uri().replace(str(scenario.parts["password"]), "wrong"), "authentication failed"),
+        ):
+            with app_on(uri) as call:
+                line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
+                assert line["message"] == "database misconfigured"
+                assert reason in line["reason"]
+        with app_on(one.uri()) as call:
+            scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
+
+
+@each_operation
+def test_query_wait_timeout_is_not_executed(scenario: FaultScenario, operation: str) -> None:
+    """PgBouncer raises it before it sends the statement to the server."""
+    with (
+        pgbouncer(scenario.database, default_pool_size=1, query_wait_timeout=0.4) as pooler,
+        app_on(pooler.uri()) as call,
+    ):
+        with closing(psycopg2.connect(pooler.uri())) as occupied:
+            occupied.cursor().execute("SELECT 1")
+            line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
+            assert "query_wait_timeout" in line["reason"]
+        scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
+
+
+@each_operation
+def test_max_client_conn_is_retried_until_the_deadline(scenario: FaultScenario, operation: str) -> None:
+    with pgbouncer(scenario.database, max_client_conn=1) as pooler:
+        occupied = psycopg2.connect(pooler.uri())
+        with app_on(pooler.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
+            line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
+            assert line["message"] == "database unavailable"
+            assert "no more connections allowed" in line["reason"]
+        with app_on(pooler.uri()) as call:  # the default timeout, because the pauses between attempts are random
+            threading.Timer(0.3, occupied.close).start()
+            for each in (operation, *OPERATIONS):  # each needs the connection that the one before has closed
+                scenario.assert_outcome(call, each, SUCCEEDED, at_most=9)
+
+
+@pytest.mark.parametrize("server_connections", [1, 2])
+def test_fifty_users_on_few_server_connections_read_and_write_only_own_todos(
+    database: str, server_connections: int, *, soak: bool
+) -> None:
+    """Also right after a statement that failed."""
+    rounds = 40 if soak else 2
+    fails = "ALTER TABLE todos ADD CONSTRAINT fails CHECK (title <> 'fails')"
+    with (
+        changed_database(database, fails, "ALTER TABLE todos DROP CONSTRAINT fails"),
+        pgbouncer(database, default_pool_size=server_connections) as pooler,
+    ):
+        shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
+        with shared.session(user_id="victim", timeout_seconds=20) as session:
+            anothers, _ = repository.TodoRepository(session, "victim").create(TodoCreate(title="x"))
+
+        def work(number: int) -> None:
+            user = f"{server_connections}-{number}"
+            expected: list[TodoPublic] = []
+            for _ in range(rounds):
+                with shared.session(user_id=user, timeout_seconds=20) as session:
+                    todos = repository.TodoRepository(session, user)
+                    with pytest.raises(IntegrityError):
+                        todos.create(TodoCreate(title="fails"))
+                    todo, _ = todos.create(TodoCreate(title=user))
+                    with pytest.raises(repository.TodoNotFound):
+                        todos.delete(anothers.id)
+                    expected = [todos.toggle(todo.id), *expected]
+                    assert todos.list(TodoQuery(limit=100)).items == expected
+
+        with ThreadPoolExecutor(50) as executor:
+            assert list(executor.map(work, range(50))) == [None] * 50
