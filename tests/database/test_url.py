@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest.mock import Mock, patch
 
 import boto3
