@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -89,7 +88,7 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([BINARY, str(folder / "pgbouncer.ini")], stdout=log, stderr=log)
         try:
-            _wait_until_it_listens(port, process, folder / "log")
+            _wait_until_it_listens(process, folder / "log")
             yield PgBouncer(port, folder / "ca.pem", database)
         finally:
             process.kill()
@@ -115,11 +114,9 @@ def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator
         yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{counter.port}/{parts['dbname']}", counter
 
 
-def _wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(400):
-        with socket.socket() as probe:
-            if not probe.connect_ex(("127.0.0.1", port)):
-                return
+def _wait_until_it_listens(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 10
+    while "process up" not in log.read_text():  # a connection would count for `max_client_conn`
         assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.025)
-    raise TimeoutError(log.read_text())
