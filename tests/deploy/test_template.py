@@ -54,6 +54,8 @@ RESOURCES = {
     "LatencyAlarm": "AWS::CloudWatch::Alarm",
     "ThrottlesAlarm": "AWS::CloudWatch::Alarm",
     "ErrorsAlarm": "AWS::CloudWatch::Alarm",
+    **dict.fromkeys(["ConnectTime", "StatementTime", "ServerErrors", "ColdStarts"], "AWS::Logs::MetricFilter"),
+    "Dashboard": "AWS::CloudWatch::Dashboard",
 }
 
 
@@ -252,3 +254,20 @@ def test_package_runs_the_real_build_for_arm64_by_default(tmp_path: Path) -> Non
         archive.extractall(tmp_path / "task")
     build.refuse_other_platforms(tmp_path / "task", build.Target("arm64", "3.13"))
     assert {"handler.py", "todo_api", "fastapi"} <= {path.name for path in (tmp_path / "task").iterdir()}
+
+
+def test_dashboard_shows_the_metrics_that_the_filters_take_from_the_log(stage: str, resources: dict[str, Any]) -> None:
+    taken = {
+        (transformation["MetricNamespace"], transformation["MetricName"])
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Logs::MetricFilter"
+        for transformation in resource["Properties"]["MetricTransformations"]
+    }
+    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(body.replace("${AWS::Region}", "eu-central-1"))["widgets"]
+    assert len({(widget["x"], widget["y"]) for widget in widgets}) == 6
+    metrics = [metric for widget in widgets for metric in widget["properties"]["metrics"]]
+    shown = {(metric[0], metric[1]) for metric in metrics if str(metric[0]).startswith("todo-api")}
+    search = f"SEARCH('{{todo-api-{stage},problem}} ServerErrors', 'Sum', 60)"
+    assert [metric[0]["expression"] for metric in metrics if isinstance(metric[0], dict)] == [search]
+    assert shown | {(f"todo-api-{stage}", "ServerErrors")} == taken
