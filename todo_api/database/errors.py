@@ -33,7 +33,7 @@ _REFUSED = (
 LOGIN_REFUSED = "(password|SASL) authentication failed"
 PERMANENT = (
     rf"{LOGIN_REFUSED}|(database|role|user) .*does not exist|no such (database|user)|certificate|"
-    "no pg_hba.conf entry|server does not support SSL|"
+    "no pg_hba.conf entry|server does not support SSL|channel binding|"
     # Neon's proxy (https://github.com/neondatabase/neon/tree/main/proxy/src)
     "endpoint (cannot|could not) be found|endpoint is disabled|Endpoint ID is not specified|[Qq]uota|"
     "not allowed to connect|blocked network"

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
+from functools import cache
 
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -11,6 +12,8 @@ from todo_api.database.errors import DatabaseUnavailable
 
 TIMEOUT_SECONDS = 1  # of each of two attempts to read the parameter, to connect and to answer
 _TRANSIENT = ("ThrottlingException", "TooManyUpdates", "RequestTimeout")
+
+logger = logging.getLogger("todo_api")
 
 
 def libpq_url(value: object) -> str:
@@ -45,6 +48,7 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
         parameter: the name of the parameter that holds it otherwise.
     """
     if url is not None:
+        _warn_if_unverified(url)
         return lambda: url
     # Imported only if needed, because it takes 0.3 s. boto3 is part of Lambda's runtime and not of the zip.
     import boto3
@@ -66,11 +70,22 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
         except Exception as error:  # noqa: BLE001  # boto3 raises anything for a response that is not Parameter Store's
             raise unavailable(type(error).__name__, misconfigured=False) from None
         try:
-            return libpq_url(value)
+            url = libpq_url(value)
         except ValueError:
             raise unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
+        _warn_if_unverified(url)
+        return url
 
     return read
+
+
+@cache  # warns once for each URL
+def _warn_if_unverified(url: str) -> None:
+    """Warn if anybody between Neon and the API could pretend to be Neon."""
+    parts = parse_dsn(url)
+    is_verified = parts.get("channel_binding") == "require" or parts.get("sslmode") == "verify-full"
+    if _is_neon(parts) and not is_verified:
+        logger.warning("the connection string does not verify the server: add channel_binding=require to it")
 
 
 def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
@@ -86,7 +101,11 @@ def may_start_tls_directly(url: str) -> bool:
     """
     parts = parse_dsn(url)
     is_encrypted = parts.get("sslmode") in ("require", "verify-ca", "verify-full")  # libpq allows it with these only
-    return parts["host"].endswith(".neon.tech") and is_encrypted and "sslnegotiation" not in parts
+    return _is_neon(parts) and is_encrypted and "sslnegotiation" not in parts
+
+
+def _is_neon(parts: dict[str, str]) -> bool:
+    return parts["host"].endswith(".neon.tech")
 
 
 def direct_url(url: str) -> str:

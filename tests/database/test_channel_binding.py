@@ -1,0 +1,108 @@
+"""Channel binding ties the password exchange to the server's certificate, so a man in the middle is refused."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import boto3
+import pytest
+import trustme
+from alembic.util import CommandError
+from moto import mock_aws
+
+from dev.postgres import NOBODY, Postgres
+from migrations.__main__ import migrate
+from tests.support.apps import app_on
+from tests.support.machine import SYSTEM_POSTGRES
+from tests.support.tls_terminator import HOST, TlsTerminator, tls_terminator
+from todo_api.database.url import url_reader
+
+REFUSED = "channel binding is required, but server did not offer an authentication method that supports channel binding"
+WARNING = "the connection string does not verify the server: add channel_binding=require to it"
+
+
+@pytest.fixture
+def server_with_tls() -> Iterator[str]:
+    """The URI of Debian's PostgreSQL with TLS, which the wheel's does not have, under a host name of Neon's."""
+    with TemporaryDirectory(prefix="todo-api-tests-") as folder, TemporaryDirectory(prefix="todo-api-tests-") as keys:
+        certificate, key = Path(keys) / "certificate.pem", Path(keys) / "key.pem"
+        issued = trustme.CA().issue_cert(HOST)
+        issued.cert_chain_pems[0].write_to_path(str(certificate))
+        issued.private_key_pem.write_to_path(str(key))
+        key.chmod(0o600)
+        if os.geteuid() == 0:  # PostgreSQL then runs as nobody
+            for path in (Path(keys), key):
+                os.chown(path, NOBODY, NOBODY)
+        options = ("fsync=off", "ssl=on", f"ssl_cert_file={certificate}", f"ssl_key_file={key}")
+        with Postgres(Path(folder), *options, binaries=SYSTEM_POSTGRES) as server:
+            yield server.uri.replace("127.0.0.1", HOST) + "?hostaddr=127.0.0.1&sslmode=require&channel_binding=require"
+
+
+@pytest.fixture(scope="module")
+def man_in_the_middle(migrated: str) -> Iterator[TlsTerminator]:
+    """TLS that ends in front of the database, so that its certificate is not the server's."""
+    with tls_terminator(migrated) as terminator:
+        yield terminator
+
+
+@pytest.mark.system_postgres
+def test_migrations_and_requests_work_with_channel_binding(server_with_tls: str) -> None:
+    migrate(server_with_tls)
+    with app_on(server_with_tls) as call:
+        assert call("GET", "/ready").status == 200
+        assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
+        assert [todo["title"] for todo in call("GET", "/v1/todos", user="alice").json()["items"]] == ["x"]
+
+
+def test_a_request_refuses_a_man_in_the_middle_at_once(
+    man_in_the_middle: TlsTerminator, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = man_in_the_middle.uri("require", channel_binding="require")
+    with app_on(url) as call, man_in_the_middle.counter.watch() as traffic:
+        assert call("GET", "/v1/todos", user="x").status == 503
+    assert traffic.connections == 1
+    (line,) = [line for line in caplog.records if line.getMessage() == "database misconfigured"]
+    assert REFUSED in line.__dict__["reason"]
+
+
+def test_a_migration_refuses_a_man_in_the_middle(man_in_the_middle: TlsTerminator) -> None:
+    with pytest.raises(CommandError, match=REFUSED):
+        migrate(man_in_the_middle.uri("require", channel_binding="require"))
+
+
+@pytest.mark.parametrize(
+    ("host", "query", "expected"),
+    [
+        (HOST, "", 1),
+        (HOST, "sslmode=require", 1),
+        (HOST, "sslmode=verify-ca", 1),
+        (HOST, "sslmode=require&channel_binding=prefer", 1),
+        (HOST, "sslmode=require&channel_binding=require", 0),
+        (HOST, "sslmode=verify-full", 0),
+        ("localhost", "sslmode=require", 0),
+    ],
+)
+def test_a_url_of_neon_that_does_not_verify_the_server_is_warned_of_once(
+    host: str, query: str, expected: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"postgresql://environment:s3cr3t@{host}/todo?{query}"
+    for _ in range(2):
+        read = url_reader(url, None)
+        assert [read(), read()] == [url, url]
+    assert [line.getMessage() for line in caplog.records] == [WARNING] * expected
+
+
+def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        read, client = url_reader(None, "url"), boto3.client("ssm")
+        for password, query in [("s3cr3t-1", ""), ("s3cr3t-2", ""), ("s3cr3t-3", "&channel_binding=require")]:
+            url = f"postgresql://parameter:{password}@{HOST}/todo?sslmode=require{query}"
+            client.put_parameter(Name="url", Value=url, Type="SecureString", Overwrite=True)
+            assert [read(), read()] == [url, url]
+    assert [line.getMessage() for line in caplog.records if line.name == "todo_api"] == [WARNING] * 2
