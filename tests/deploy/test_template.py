@@ -224,16 +224,20 @@ def test_database_url_in_the_environment_is_not_packaged(project: Project) -> No
     assert not any(CANARY.encode() in content for content in files)
 
 
-def test_authorizer_of_the_readme_protects_v1_but_not_preflights_or_other_paths(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```yaml\n(provider:.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(tmp_path: Path) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
     configuration = yaml.safe_load((project.folder / "serverless.yml").read_text())
     shown = yaml.safe_load(block)
+    configuration["params"]["default"] |= shown["params"]["default"]
     configuration["provider"]["httpApi"] |= shown["provider"]["httpApi"]
     configuration["functions"]["api"]["events"] += shown["functions"]["api"]["events"]
     (project.folder / "serverless.yml").write_text(yaml.safe_dump(configuration))
-    outcome = project.run("package", "--param", "identity-source=authorizer")
+    outcome = project.run("package")
     assert outcome.returncode == 0, outcome.stderr
+    function = project.resources["ApiLambdaFunction"]["Properties"]
+    assert function["Environment"]["Variables"]["IDENTITY_SOURCE"] == "authorizer"
     resources = project.resources.values()
     routes = [resource["Properties"] for resource in resources if resource["Type"].endswith("V2::Route")]
     assert {route["RouteKey"]: route.get("AuthorizationType") for route in routes} == {

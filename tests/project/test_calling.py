@@ -11,7 +11,7 @@ from tests.support.users import User
 @pytest.mark.curl
 def test_each_command_responds_as_shown(local_api: Api) -> None:
     with relay(local_api) as server:
-        assert run_commands(PAGE, server.url) == 10
+        assert run_commands(PAGE, server.url) == 19
     assert {language for language, _ in BLOCKS} == {"sh", "http", "ts"}
 
 

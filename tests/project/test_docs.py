@@ -1,0 +1,64 @@
+"""The README and the pages match the code, and each other."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import Api
+from tests.support.machine import ROOT
+from tests.support.pages import relay, run_commands
+from todo_api.settings import Settings
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.curl
+def test_each_curl_example_responds_as_shown(local_api: Api, sql: Callable[..., object]) -> None:
+    sql("DELETE FROM todos WHERE user_id = 'alice'")  # the tests of docs/openapi.json use alice too
+    with relay(local_api) as server:
+        assert run_commands(ROOT / "README.md", server.url) == 1
+
+
+def test_each_setting_is_in_the_readme_with_its_default() -> None:
+    table = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*)\|", README, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        shown = table.pop(name.upper()).strip().strip("`")
+        default = "" if field.is_required() else str(field.default or "none")
+        assert shown == default, name
+    assert table == {}
+
+
+PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_architecture_names_every_module_and_no_other() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"^\|[^|]*\| `([a-z]+\.py)` \|", page, re.MULTILINE))
+    modules = {path.name for path in (ROOT / "todo_api").rglob("*.py")} - {"__init__.py"}
+    assert named == modules | {"handler.py"}
+
+
+def test_the_picture_of_a_request_names_modules_that_exist() -> None:
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    names = re.findall(r"[a-z/]+\.py", picture)
+    assert len(names) == 8
+    assert [name for name in names if not any((ROOT / folder / name).exists() for folder in ("", "todo_api"))] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if re.match("[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
