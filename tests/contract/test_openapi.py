@@ -50,7 +50,7 @@ def test_descriptions_and_examples_are_complete() -> None:
     assert all(parameter["schema"]["examples"] for parameter in parameters)
     for name in ("TodoCreate", "TodoUpdate", "TodoPublic"):
         assert all(field["examples"] for field in SCHEMAS[name]["properties"].values())
-    assert set(SCHEMAS) == {
+    assert set(SCHEMAS) >= {
         *("TodoCreate", "TodoUpdate", "TodoPublic", "TodoPage"),
         *("Problem", "InvalidPart", "Status"),
     }
