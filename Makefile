@@ -28,6 +28,10 @@ test: $(ready) $(tools) ## Run every test, then those of the API again through P
 soak: ## Run the same tests at their long sizes
 	@$(MAKE) test SOAK=--soak
 
+verify: export CORS_ORIGINS ?= http://localhost:3000,http://localhost:5173
+verify: $(ready) ## Run the tests of the API against a deployed stage (URL=https://..., QUICK=1: in 20 seconds)
+	@$(BIN)/python -m pytest -r fEs --url $(URL) $(if $(QUICK),--quick)
+
 bench: $(ready) ## Measure what a request costs, and write it into the README (QUICK=1: only look, in a minute)
 	@$(BIN)/python -m dev.bench $(if $(QUICK),--quick,--write)
 
@@ -73,4 +77,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak bench check openapi migrate revision zip lock
+.PHONY: help run test soak verify bench check openapi migrate revision zip lock

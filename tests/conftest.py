@@ -1,4 +1,4 @@
-"""Fixtures: one PostgreSQL, one migrated database, two entry points, and two users who both own todos."""
+"""Fixtures: one PostgreSQL, one migrated database, the entry points, and two users who both own todos."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,18 +20,25 @@ from tests.support.pgbouncer import BINARY, counted_path
 from tests.support.proxy import TrafficCounter
 from tests.support.servers import free_port, start_server
 from tests.support.sql import run_sql
+from tests.support.stage import ORIGINS, Stage, tokens
 from tests.support.users import User, new_user
 from tests.support.zip import build_zip
 
 _MISSING = pytest.StashKey[list[str]]()
 
-LEAST_TESTS = {"direct": 1385, "--pgbouncer": 613}
-"""The minimum number of tests of each pass. The second pass runs those that are marked `pooled` or `pgbouncer`."""
+LEAST_TESTS = {"direct": 1385, "--pgbouncer": 613, "--url": 200, "--quick": 15}
+"""The minimum number of tests of each pass.
+
+`--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through either entry point
+and need no database, with `--quick` only those that are also marked `smoke`.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests at their long sizes")
     parser.addoption("--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer")
+    parser.addoption("--url", help="run the tests of the API that need no database against this deployed stage")
+    parser.addoption("--quick", action="store_true", help="run only the smoke tests; with --url")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     tools = list(TOOLS.values())
     if config.getoption("--pgbouncer"):
         tools = [(BINARY, "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer")]
+    if config.getoption("--url"):
+        tools = []
     missing = [message for tool, message in tools if not tool]
     in_ci = bool(os.environ.get("CI"))
     if missing and (in_ci or config.getoption("--pgbouncer")):
@@ -52,11 +61,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(message)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the entry points of `either_api`."""
+    if "either_api" in metafunc.fixturenames:
+        entry_points = ["stage"] if metafunc.config.getoption("--url") else ["lambda", "local"]
+        metafunc.parametrize("either_api", entry_points, indirect=True)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, and select the tests of this pass."""
 
     def is_selected(item: pytest.Item) -> bool:
         markers = {marker.name for marker in item.iter_markers()}
+        if config.getoption("--url"):
+            fixtures = getattr(item, "fixturenames", ())
+            through_http_only = "either_api" in fixtures and "postgres" not in fixtures
+            return through_http_only and ("smoke" in markers or not config.getoption("--quick"))
         if any(marker in markers and not tool for marker, (tool, _) in TOOLS.items()):
             return False
         if "soak" in markers and not config.getoption("--soak"):
@@ -80,7 +100,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     is_partial = is_partial or config.option.collectonly or config.stash[_MISSING]
     if reporter is None or is_partial or session.exitstatus != pytest.ExitCode.OK:
         return
-    least = LEAST_TESTS["--pgbouncer" if config.getoption("--pgbouncer") else "direct"]
+    options = [option for option in ("--quick", "--url", "--pgbouncer") if config.getoption(option)]
+    least = LEAST_TESTS[options[0] if options else "direct"]
     passed = len(reporter.stats.get("passed", []))
     if passed < least:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -163,11 +184,7 @@ def wire(path_to_database: tuple[str, TrafficCounter]) -> TrafficCounter:
 @pytest.fixture(scope="session")
 def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
     """The environment of the API under test."""
-    return {
-        "NEON_DATABASE_URL": path_to_database[0],
-        "CORS_ORIGINS": "https://app.example,http://localhost:3000",
-        "LOG_LEVEL": "DEBUG",
-    }
+    return {"NEON_DATABASE_URL": path_to_database[0], "CORS_ORIGINS": ",".join(ORIGINS), "LOG_LEVEL": "DEBUG"}
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -197,9 +214,30 @@ def local_api(local_port: int) -> Api:
     return Api(through_http(local_port))
 
 
-@pytest.fixture(params=["lambda", "local"])
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The stage that `--url` names."""
+    try:
+        stage = Stage(request.config.getoption("--url"), tokens())
+    except ValueError as error:
+        pytest.exit(str(error), returncode=1)
+    with closing(stage):
+        if stage.todos():
+            pytest.exit("The users of the tests must have no todos. Has an earlier run been killed?", returncode=1)
+        yield stage
+        assert stage.todos() == []
+
+
+@pytest.fixture
+def stage_api(stage: Stage) -> Iterator[Api]:
+    """The API of a deployed stage. What a test creates is deleted after it."""
+    yield stage
+    stage.delete_todos()
+
+
+@pytest.fixture
 def either_api(request: pytest.FixtureRequest) -> Api:
-    """The API, through each entry point in turn."""
+    """The API, through each entry point in turn: the Lambda handler and the local server, or a deployed stage."""
     api: Api = request.getfixturevalue(f"{request.param}_api")
     return api
 

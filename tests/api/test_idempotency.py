@@ -43,6 +43,7 @@ def test_retry_with_the_same_key_and_an_equivalent_body_returns_the_same_todo(al
     assert alice.list() == [first.json(), alice.todos[1], alice.todos[0]]
 
 
+@pytest.mark.smoke
 def test_retry_returns_the_todo_as_it_is_after_each_change(alice: User) -> None:
     path = f"/v1/todos/{_create(alice, 'k-2').json()['id']}"
     for method, suffix, body in [
@@ -76,6 +77,7 @@ def test_key_can_be_reused_after_its_todo_is_deleted(alice: User) -> None:
     assert again.json()["id"] != todo["id"]
 
 
+@pytest.mark.smoke
 def test_each_user_has_separate_keys(alice: User, bob: User) -> None:
     of_alice, of_bob = _create(alice, "shared"), _create(bob, "shared", title="bob's")
     assert (of_alice.status, of_bob.status) == (201, 201)

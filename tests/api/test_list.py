@@ -50,31 +50,31 @@ def test_page_size_is_50_by_default_and_100_on_request(carol: User, sql: Any) ->
     assert len(carol("GET", "/v1/todos?limit=100").json()["items"]) == 100
 
 
-def test_paging_during_writes_repeats_and_misses_nothing(carol: User) -> None:
-    to_delete = [carol.create(f"to delete {number}") for number in range(4)]
-    staying = [carol.create(f"staying {number}") for number in range(16)]
+def test_paging_during_writes_repeats_and_misses_nothing(alice: User) -> None:
+    to_delete = [alice.create(f"to delete {number}") for number in range(4)]
+    staying = [alice.create(f"staying {number}") for number in range(16)]
     seen: list[str] = []
-    for page in _pages(carol, "limit=4"):
+    for page in _pages(alice, "limit=4"):
         seen += [todo["id"] for todo in page]
-        carol.create("added meanwhile")
+        alice.create("added meanwhile")
         if to_delete:
-            assert carol("DELETE", f"/v1/todos/{to_delete.pop()['id']}").status == 204
+            assert alice("DELETE", f"/v1/todos/{to_delete.pop()['id']}").status == 204
         for todo in (page[0], page[-1], staying[0]):  # the cursor points to page[-1]
-            carol("PATCH", f"/v1/todos/{todo['id']}", json={"title": "changed meanwhile"})
-        carol("DELETE", f"/v1/todos/{page[-1]['id']}")
+            alice("PATCH", f"/v1/todos/{todo['id']}", json={"title": "changed meanwhile"})
+        alice("DELETE", f"/v1/todos/{page[-1]['id']}")
         staying = [todo for todo in staying if todo["id"] != page[-1]["id"]]
     assert len(seen) == len(set(seen))
     assert {todo["id"] for todo in staying} <= set(seen)
 
 
-def test_filtered_paging_misses_no_todo_that_matches_throughout(carol: User) -> None:
-    matching = [carol.create(f"open {number}") for number in range(9)]
-    toggled = [carol.create(f"toggled {number}", is_completed=bool(number % 2)) for number in range(9)]
+def test_filtered_paging_misses_no_todo_that_matches_throughout(alice: User) -> None:
+    matching = [alice.create(f"open {number}") for number in range(9)]
+    toggled = [alice.create(f"toggled {number}", is_completed=bool(number % 2)) for number in range(9)]
     seen: list[str] = []
-    for page in _pages(carol, "limit=3&is_completed=false"):
+    for page in _pages(alice, "limit=3&is_completed=false"):
         seen += [todo["id"] for todo in page]
         for todo in toggled[:3]:
-            carol("POST", f"/v1/todos/{todo['id']}/toggle")
+            alice("POST", f"/v1/todos/{todo['id']}/toggle")
         toggled = toggled[1:]
     assert len(seen) == len(set(seen))
     assert {todo["id"] for todo in matching} <= set(seen)

@@ -20,6 +20,7 @@ def _version(todo: dict[str, Any]) -> dict[str, Any]:
     return {"updated_at": todo["updated_at"], "etag": todo["etag"]}
 
 
+@pytest.mark.smoke
 def test_create_returns_the_whole_todo_and_its_location(alice: User) -> None:
     response = alice("POST", "/v1/todos", json={"title": "Buy milk"})
     todo = response.json()
@@ -46,6 +47,7 @@ def test_times_are_utc_with_microseconds_in_any_server_time_zone(alice: User) ->
     assert abs(datetime.fromisoformat(todo["created_at"]).timestamp() - datetime.now().astimezone().timestamp()) < 60
 
 
+@pytest.mark.smoke
 def test_list_returns_only_the_callers_todos_newest_first(alice: User, bob: User) -> None:
     third = alice.create("third")
     response = alice("GET", "/v1/todos")
@@ -64,6 +66,7 @@ def test_retrieve_accepts_the_id_in_upper_case_and_without_hyphens(alice: User) 
         assert (response.status, response.json()) == (200, alice.todos[0])
 
 
+@pytest.mark.smoke
 def test_replace_resets_omitted_fields_to_their_defaults(alice: User) -> None:
     response = alice("PUT", f"/v1/todos/{alice.todos[1]['id']}", json={"title": "Replaced"})
     todo = response.json()
@@ -103,6 +106,7 @@ def test_updated_at_grows_even_when_the_clock_is_behind(alice: User, sql: Any) -
         assert todo["updated_at"] == f"3026-01-01T00:00:00.00000{number}Z"
 
 
+@pytest.mark.smoke
 def test_delete_is_permanent(alice: User) -> None:
     path = alice.first_path
     response = alice("DELETE", path)
@@ -111,6 +115,7 @@ def test_delete_is_permanent(alice: User) -> None:
     assert alice.list() == [alice.todos[1]]
 
 
+@pytest.mark.smoke
 def test_toggle_inverts_completion_each_time(alice: User) -> None:
     responses = [alice("POST", f"{alice.first_path}/toggle") for _ in range(3)]
     assert [response.status for response in responses] == [200] * 3
@@ -163,6 +168,7 @@ def test_only_a_create_stores_a_todo_and_the_user_and_the_user_only_once(alice: 
     assert sql(count, alice.id) == [(1,)]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("path", "status"), [("/health", "ok"), ("/ready", "ready")])
 def test_health_and_ready_return_200_without_a_user(either_api: Api, path: str, status: str) -> None:
     response = either_api("GET", path)

@@ -79,6 +79,7 @@ def test_invalid_body_is_rejected_and_changes_nothing(alice: User, body: bytes, 
     assert alice.list() == [alice.todos[1], alice.todos[0]]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("method", "path", "body", "errors"),
     [
@@ -195,6 +196,7 @@ def test_parsing_a_cursor_round_trips_or_raises_value_error(text: bytes | str) -
     assert str(cursor) == text
 
 
+@pytest.mark.smoke
 def test_first_error_in_the_documented_order_is_returned(either_api: Api) -> None:
     text, large = {"Content-Type": "text/plain"}, b"x" * 70_000
     bad = "/v1/todos/1?x=1"

@@ -15,8 +15,8 @@ from todo_api.database import repository
 
 pytestmark = pytest.mark.pooled
 
-ON_ONE_TODO: list[tuple[str, str, dict[str, Any]]] = [
-    ("GET", "", {}),
+ON_ONE_TODO: list[Any] = [
+    pytest.param("GET", "", {}, marks=pytest.mark.smoke),
     ("PUT", "", {"json": {"title": "taken over"}}),
     ("PATCH", "", {"json": {"title": "taken over"}}),
     ("PATCH", "", {"json": {}}),
@@ -41,6 +41,7 @@ def test_another_users_todo_gets_the_same_response_as_a_missing_one(alice: User,
     assert bob.list() == [bob.todos[1], bob.todos[0]]
 
 
+@pytest.mark.smoke
 def test_another_users_cursor_lists_only_own_todos(alice: User, bob: User) -> None:
     cursor = alice("GET", "/v1/todos?limit=1").json()["next_cursor"]
     assert {todo["user_id"] for todo in bob.list(f"limit=100&cursor={cursor}")} <= {bob.id}

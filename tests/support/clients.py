@@ -1,9 +1,10 @@
-"""Clients of the two entry points: API Gateway events to the Lambda handler, and HTTP to the local server."""
+"""Clients of the entry points: API Gateway events to the Lambda handler, and HTTP to the local server."""
 
 import http.client
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from json import dumps, loads
 from typing import Any, cast
 from urllib.parse import quote
@@ -40,6 +41,9 @@ Raw = Callable[[str, str, dict[str, str], bytes | None], Response]
 """A function that sends method, path, headers and body."""
 
 
+_numbers = count(1)
+
+
 class Api:
     """Send requests with a user, a JSON body and default headers."""
 
@@ -66,6 +70,10 @@ class Api:
             fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         fields |= headers or {}
         return self._raw(method, path, {name: value for name, value in fields.items() if value}, body)
+
+    def user_id(self, name: str) -> str:
+        """Return the ID for a user of this name, who has no todos."""
+        return f"{name}|{next(_numbers)}"
 
 
 class Context:
@@ -109,14 +117,21 @@ def through_lambda(method: str, path: str, headers: dict[str, str], body: bytes 
 def through_http(port: int) -> Raw:
     """Return a function that sends requests to a server on loopback."""
 
-    def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
+    def send(*request: Any) -> Response:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-            connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value.encode())
-            connection.endheaders(body)
-            response = connection.getresponse()
-            fields = {name.lower(): value for name, value in response.getheaders() if name.lower() not in SERVER_FIELDS}
-            return Response(response.status, fields, response.read())
+            return exchange(connection, *request)
 
     return send
+
+
+def exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str], body: bytes | None
+) -> Response:
+    """Send a request over a connection and read the response."""
+    connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value.encode())
+    connection.endheaders(body)
+    response = connection.getresponse()
+    fields = {name.lower(): value for name, value in response.getheaders() if name.lower() not in SERVER_FIELDS}
+    return Response(response.status, fields, response.read())

@@ -1,5 +1,6 @@
 """Run a function as an HTTP server in a thread."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,8 @@ Respond = Callable[[str, str, dict[str, str], bytes], Response]
 
 
 @contextmanager
-def serving(respond: Respond) -> Iterator[str]:
-    """Serve the responses of `respond` on a free port, and yield the URL."""
+def serving(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve the responses of `respond` on a free port, and yield the URL, which begins with https if `tls` is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -33,12 +34,13 @@ def serving(respond: Respond) -> Iterator[str]:
                 return
             headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
             body = self.rfile.read(int(headers.get("Content-Length", 0)))
-            response = respond(self.command, self.path, headers, body)
+            path = self.requestline.split()[1]  # self.path has only one of several slashes at the beginning
+            response = respond(self.command, path, headers, body)
             self.send_response(response.status)
             for name, value in response.headers.items():
-                if name != "content-length":
+                if name != "content-length" or self.command == "HEAD":
                     self.send_header(name, value)
-            if response.status not in (204, 304):
+            if response.status not in (204, 304) and self.command != "HEAD":
                 self.send_header("content-length", str(len(response.body)))
             self.end_headers()
             if self.command != "HEAD":
@@ -48,10 +50,12 @@ def serving(respond: Respond) -> Iterator[str]:
             """Do not log requests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

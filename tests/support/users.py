@@ -1,7 +1,6 @@
 """API users for the tests."""
 
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from tests.support.clients import Api, Response
@@ -37,12 +36,9 @@ class User:
         return items
 
 
-_numbers = count(1)
-
-
 def new_user(name: str, api: Api) -> User:
-    """Create a user with a new ID and two todos."""
-    user = User(f"{name}|{next(_numbers)}", api, [])
+    """Create a user with two todos."""
+    user = User(api.user_id(name), api, [])
     user.todos = [
         user.create(f"{name}'s first", description="of two"),
         user.create(f"{name}'s second", is_completed=True),

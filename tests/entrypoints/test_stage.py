@@ -1,0 +1,119 @@
+"""`make verify`: it passes on a stand-in for a deployed stage, leaves nothing there, and fails on a broken one."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLCertVerificationError, SSLContext
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.support.machine import ROOT
+from tests.support.stage import NAMES, ORIGINS, Stage
+from tests.support.stage_proxy import FAULTS, stage_proxy, token_of
+from tests.support.users import User
+
+RUN_EACH = "import sys, pytest; [print('exit code', int(pytest.main(run.split()))) for run in sys.argv[1:]]"
+"""Several runs of pytest in one process, which imports the application and the tests once."""
+
+USERS = {token_of(f"{name}@example"): f"{name}@example" for name in NAMES}
+TOKENS = {f"{name.upper()}_TOKEN": token for name, token in zip(NAMES, USERS, strict=True)}
+"""The variables that `make verify` reads for a stage with an authorizer."""
+
+
+@pytest.fixture(scope="module")
+def tls() -> SSLContext:
+    """The server's side of TLS, for the stand-in. Its authority is in the environment of the tests."""
+    return SSLContext(PROTOCOL_TLS_SERVER)
+
+
+@pytest.fixture(scope="module")
+def authority(tls: SSLContext, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The authority that issued the stand-in's certificate."""
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def run_each(authority: Path) -> Callable[..., list[tuple[int, str]]]:
+    """Run pytest with each of several command lines, and return their exit codes and output."""
+
+    def run(*command_lines: str, **environment: str) -> list[tuple[int, str]]:
+        variables = {"SSL_CERT_FILE": str(authority), "CORS_ORIGINS": ",".join(ORIGINS), **environment}
+        command = [sys.executable, "-c", RUN_EACH, *(f"-r fEs {line}" for line in command_lines)]
+        outcome = subprocess.run(
+            command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, text=True, check=True
+        )
+        parts = re.split(r"^exit code (\d+)$", outcome.stdout, flags=re.M)
+        return [(int(code), text) for text, code in zip(parts[::2], parts[1::2], strict=False)]
+
+    return run
+
+
+def test_quick_run_passes_on_a_stage_and_finds_each_fault(
+    local_port: int, tls: SSLContext, sql: Any, run_each: Callable[..., list[tuple[int, str]]]
+) -> None:
+    count = "SELECT count(*) FROM todos"
+    before = sql(count)
+    with ExitStack() as stack:
+        urls = [stack.enter_context(stage_proxy(local_port, tls, fault)) for fault in ("", *FAULTS)]
+        runs = run_each(*(f"--url {url} --quick -x" for url in urls), f"--url {urls[0]} --collect-only -q")
+    (code, output), *broken, (_, selection) = runs
+    assert (code, " skipped" in output) == (0, False), output
+    for fault, (code, output) in zip(FAULTS, broken, strict=True):
+        assert (code, "FAILED" in output) == (1, True), (fault, output)
+    assert selection.count("::") >= 200
+    assert sql(count) == before
+
+
+def test_with_tokens_each_user_is_that_of_a_token_and_only_created_todos_are_deleted(
+    local_port: int, tls: SSLContext, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with stage_proxy(local_port, tls, users_by_token=USERS) as url, closing(Stage(url, list(USERS))) as stage:
+        alice, bob = (User(stage.user_id(name), stage, []) for name in NAMES)
+        assert [alice.id, bob.id] == list(USERS.values())
+        with closing(Stage(url, list(USERS))) as other:
+            kept = User(alice.id, other, []).create("of somebody else")
+        assert alice.create("x")["user_id"] == alice.id
+        bob.create("y")
+        stage.delete_todos()
+        assert stage.todos() == [kept]
+        with pytest.raises(pytest.skip.Exception, match="needs the header mode"):
+            stage("GET", "/v1/todos", user="carol")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tokens", [{}, TOKENS], ids=["header mode", "authorizer"])
+def test_complete_run_passes_on_a_stage(
+    local_port: int, tls: SSLContext, run_each: Callable[..., list[tuple[int, str]]], tokens: dict[str, str]
+) -> None:
+    with stage_proxy(local_port, tls, users_by_token=USERS if tokens else None) as url:
+        ((code, output),) = run_each(f"--url {url}", **tokens)
+    assert code == 0, output
+
+
+@pytest.mark.usefixtures("authority")  # which is unknown to this process
+def test_certificate_of_an_unknown_authority_is_refused(local_port: int, tls: SSLContext) -> None:
+    with stage_proxy(local_port, tls) as url, closing(Stage(url)) as stage, pytest.raises(SSLCertVerificationError):
+        stage("GET", "/health")
+
+
+@pytest.mark.parametrize("url", ["http://a.example", "a.example", "https://", "https://a.example/dev", "https://a?x"])
+def test_url_of_a_stage_is_https_and_a_host(url: str) -> None:
+    with pytest.raises(ValueError, match="URL must be https"):
+        Stage(url)
+
+
+@pytest.mark.parametrize("tokens", [["", "x"], ["a.b.c", "a.b.c"], [token_of("one"), token_of("one")]])
+def test_tokens_are_those_of_two_users(tokens: list[str]) -> None:
+    with pytest.raises(ValueError, match="ALICE_TOKEN and BOB_TOKEN must be"):
+        Stage("https://a.example", tokens)

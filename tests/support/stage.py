@@ -1,0 +1,126 @@
+"""The client of `make verify`: a deployed stage over HTTPS, as two users, which deletes what it created."""
+
+import json
+import os
+import select
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Sequence
+from http.client import HTTPException, HTTPSConnection
+from secrets import token_hex
+from ssl import create_default_context
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.clients import Api, Response, exchange
+
+NAMES = ("alice", "bob")
+ORIGINS = [
+    origin
+    for origin in os.environ.get("CORS_ORIGINS", "https://app.example,http://localhost:3000").split(",")
+    if origin
+]
+"""The origins that the API under test allows. A stage has its own, which `make verify` passes in the environment."""
+
+THROTTLED = 429
+THROTTLED_SECONDS = 60
+"""How long a throttled request is sent again before the 429 counts as the response."""
+
+REFUSED_BY_GATEWAY = {400, 405, 413, 414, 431, 501}
+"""Statuses of a gateway that takes a request for malformed or too large, and does not pass it on."""
+
+
+def tokens() -> list[str]:
+    """Return the bearer tokens of the two users from the environment, or none for header mode."""
+    given = [os.environ.get(f"{name.upper()}_TOKEN", "") for name in NAMES]
+    return given if any(given) else []
+
+
+class Stage(Api):
+    """The API of a deployed stage, over one connection.
+
+    A request that only another identity than a token's could send, or that the gateway refuses as malformed or too
+    large, skips the test that needs it.
+    """
+
+    def __init__(self, url: str, tokens: Sequence[str] = ()) -> None:
+        """Read the users' IDs from their tokens; without tokens, name users of this run.
+
+        Raises:
+            ValueError: the URL or a token is unusable.
+        """
+        super().__init__(self._send)
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError("URL must be https:// and a host, without a path")
+        self._connection = HTTPSConnection(parts.netloc, timeout=30, context=create_default_context())
+        self._tokens = {_subject(token): token for token in tokens}
+        if tokens and len(self._tokens) != len(NAMES):
+            raise ValueError("ALICE_TOKEN and BOB_TOKEN must be tokens of two users")
+        run = token_hex(4)
+        self._users = dict(zip(NAMES, self._tokens or [f"{name}|{run}" for name in NAMES], strict=True))
+        self._created: set[tuple[str, str]] = set()
+
+    def user_id(self, name: str) -> str:
+        """Return the ID of one of the two users."""
+        return self._users[name]
+
+    def todos(self) -> list[dict[str, Any]]:
+        """Return the todos of the two users, at most 100 of each."""
+        lists = [self("GET", "/v1/todos?limit=100", user=user) for user in self._users.values()]
+        return [todo for response in lists for todo in response.json()["items"]]
+
+    def delete_todos(self) -> None:
+        """Delete what was created since the last call, and nothing else."""
+        while self._created:
+            user, path = self._created.pop()
+            response = self("DELETE", path, user=user)
+            assert response.status in (204, 404), response
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _send(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
+        user = headers.get("X-User-Id", "")
+        if self._tokens and path.startswith("/v1/") and method != "OPTIONS":
+            if user not in self._tokens:
+                pytest.skip("a request as nobody or as a third user, which needs the header mode")
+            fields = {name: value for name, value in headers.items() if name != "X-User-Id"}
+            headers = fields | {"Authorization": f"Bearer {self._tokens[user]}"}
+        response = self._retry_throttled(method, path, headers, body)
+        if response.status in REFUSED_BY_GATEWAY and method != "OPTIONS" and "x-request-id" not in response.headers:
+            pytest.skip(f"the gateway refuses {method} {path[:30]} itself: {response.status} {response.body[:60]!r}")
+        if response.status == 201:
+            self._created.add((user, response.headers["location"]))
+        return response
+
+    def _retry_throttled(self, *request: Any) -> Response:
+        pause, deadline = 0.1, time.monotonic() + THROTTLED_SECONDS
+        while (response := self._exchange(*request)).status == THROTTLED and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(2 * pause, 1)
+        return response
+
+    def _exchange(self, *request: Any) -> Response:
+        if self._connection.sock and select.select([self._connection.sock], [], [], 0)[0]:
+            self._connection.close()  # by the server, while the connection was idle
+        try:
+            response = exchange(self._connection, *request)
+        except (OSError, HTTPException):
+            self._connection.close()
+            raise
+        # The gateway's own fields differ between equal responses.
+        fields = {name: text for name, text in response.headers.items() if not name.startswith(("apigw-", "x-amz"))}
+        return Response(response.status, fields, response.body)
+
+
+def _subject(token: str) -> str:
+    """Return the claim `sub` of a JWT, which the API takes for the user's ID."""
+    try:
+        payload = token.split(".")[1]
+        return str(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError("ALICE_TOKEN and BOB_TOKEN must be JWTs with a sub") from error
