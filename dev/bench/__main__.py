@@ -1,4 +1,4 @@
-"""Measure and print, and with `--write` put the result into the README: `python -m dev.bench [--quick] [--write]`."""
+"""Measure and print, and with `--write` put the result into docs/performance.md: `python -m dev.bench [--quick] [--write]`."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: under a minute")
-    parser.add_argument("--write", action="store_true", help="write the result into the README")
+    parser.add_argument("--write", action="store_true", help="write the result into docs/performance.md")
     arguments = parser.parse_args()
     began = time.monotonic()
 
@@ -42,7 +42,7 @@ def main() -> None:
     if not result["pooled"]:
         print("\nPgBouncer is not installed, so nothing went through it or TLS: apt-get install pgbouncer")
     if arguments.write:
-        report.README.write_text(report.replaced(report.README.read_text(), section))
+        report.PAGE.write_text(report.replaced(report.PAGE.read_text(), section))
 
 
 if __name__ == "__main__":

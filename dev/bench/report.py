@@ -1,10 +1,10 @@
-"""What was measured, as a section of the README."""
+"""What was measured, as a section of docs/performance.md."""
 
 import re
 
 from dev.bench.measure import CANDIDATES, PACKAGES, ROOT, Costs, Result
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 
 HEAD = """\

@@ -1,4 +1,4 @@
-"""The benchmark measures every number of the README's table."""
+"""The benchmark measures every number of the table in docs/performance.md."""
 
 from collections.abc import Callable
 
@@ -38,5 +38,5 @@ def test_run_measures_every_number_and_our_counts_equal_those_of_bare_psycopg2(n
         report.replaced("before\nafter\n", section)
 
 
-def test_make_bench_can_write_its_result_into_the_readme() -> None:
-    assert report.replaced(report.README.read_text(), "measured") != report.README.read_text()
+def test_make_bench_can_write_its_result_into_its_page() -> None:
+    assert report.replaced(report.PAGE.read_text(), "measured") != report.PAGE.read_text()
