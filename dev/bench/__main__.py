@@ -1,4 +1,4 @@
-"""Measure and print, and with `--write` put the result into docs/performance.md: `python -m dev.bench [--quick] [--write]`."""
+"""Measure and print, and with `--write` put the result into docs/performance.md: `python -m dev.bench [--quick]`."""
 
 import argparse
 import sys
