@@ -30,7 +30,7 @@ soak: ## Run the same tests at their long sizes
 
 verify: export CORS_ORIGINS ?= http://localhost:3000,http://localhost:5173
 verify: $(ready) ## Run the tests of the API against a deployed stage (URL=https://..., QUICK=1: in 20 seconds)
-	@$(BIN)/python -m pytest -r fEs --url $(URL) $(if $(QUICK),--quick)
+	@$(BIN)/python -m pytest -r fEs --url $(or $(URL),$(error make verify URL=https://...)) $(if $(QUICK),--quick)
 
 bench: $(ready) ## Measure what a request costs, and write it into docs/performance.md (QUICK=1: only look, in a minute)
 	@$(BIN)/python -m dev.bench $(if $(QUICK),--quick,--write)

@@ -219,10 +219,11 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The stage that `--url` names."""
     try:
         stage = Stage(request.config.getoption("--url"), tokens())
-    except ValueError as error:
-        pytest.exit(str(error), returncode=1)
+        todos = stage.todos()
+    except (ValueError, OSError) as error:
+        pytest.exit(f"No test can run: {error}", returncode=1)
     with closing(stage):
-        if stage.todos():
+        if todos:
             pytest.exit("The users of the tests must have no todos. Has an earlier run been killed?", returncode=1)
         yield stage
         assert stage.todos() == []

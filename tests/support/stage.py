@@ -68,9 +68,16 @@ class Stage(Api):
         return self._users[name]
 
     def todos(self) -> list[dict[str, Any]]:
-        """Return the todos of the two users, at most 100 of each."""
-        lists = [self("GET", "/v1/todos?limit=100", user=user) for user in self._users.values()]
-        return [todo for response in lists for todo in response.json()["items"]]
+        """Return the todos of the two users, at most 100 of each.
+
+        Raises:
+            ValueError: the stage does not list them.
+        """
+        responses = [self("GET", "/v1/todos?limit=100", user=user) for user in self._users.values()]
+        for response in responses:
+            if response.status != 200:
+                raise ValueError(f"GET /v1/todos returns {response.status} {response.body[:200]!r}")
+        return [todo for response in responses for todo in response.json()["items"]]
 
     def delete_todos(self) -> None:
         """Delete what was created since the last call, and nothing else."""
