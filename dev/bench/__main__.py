@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,11 +19,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: under a minute")
     parser.add_argument("--write", action="store_true", help="write the result into docs/performance.md")
     arguments = parser.parse_args()
-    began = time.monotonic()
-
-    def log(text: str) -> None:
-        print(f"{time.monotonic() - began:4.0f} s  {text}", file=sys.stderr)
-
     try:
         with (
             TemporaryDirectory(prefix="todo-api-bench-") as folder,
@@ -34,13 +28,12 @@ def main() -> None:
             password = parse_dsn(server.uri)["password"]
             run_sql(server.uri, "SET scram_iterations = 4096", f"ALTER ROLE postgres PASSWORD '{password}'")
             migrate(server.uri)
-            result = measure.run(server.uri, measure.QUICK if arguments.quick else measure.FULL, log)
+            sizes = measure.QUICK if arguments.quick else measure.FULL
+            result = measure.run(server.uri, sizes, lambda text: print(text, file=sys.stderr))
     except PostgresError as error:
         sys.exit(str(error))
     section = report.markdown(result)
     print(section)
-    if not result["pooled"]:
-        print("\nPgBouncer is not installed, so nothing went through it or TLS: apt-get install pgbouncer")
     if arguments.write:
         report.PAGE.write_text(report.replaced(report.PAGE.read_text(), section))
 

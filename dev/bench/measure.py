@@ -7,30 +7,33 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, cycle, takewhile
 from pathlib import Path
 from typing import IO, Any, Self, cast
 from uuid import UUID
 
 from dev.bench.operations import OPERATIONS, event
-from tests.support.pgbouncer import BINARY, counted_path
+from dev.bench.worker import LIBPQ
+from tests.support.pgbouncer import BINARY, pgbouncer
 from tests.support.proxy import Traffic, TrafficCounter
 from tests.support.sql import run_sql
+from tests.support.tls_terminator import tls_terminator
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
 ROOT = Path(__file__).parent.parent.parent
-CANDIDATES = {
+CANDIDATES = {  # the module of each candidate's handler
     "bare psycopg2": "dev.bench.bare_psycopg2",
     "this project": "handler",
     "SQLModel tutorial": "dev.bench.tutorial",
 }
-"""The module of each candidate's handler."""
-
-ROUND_TRIP_SECONDS = 0.01
-PACKAGES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the handler cannot do without
+ROUND_TRIP_SECONDS, SHORT_ROUND_TRIP_SECONDS = 0.01, 0.002
+LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the handler cannot do without
 
 Reply = dict[str, Any]
 Result = dict[str, Any]
@@ -53,32 +56,36 @@ class Sizes:
 
 
 FULL = Sizes(60, 10, 20, 1_000_000, 1_000, 100, (1, 10, 50), 10)
-QUICK = Sizes(3, 1, 3, 60_000, 1_000, 10, (1, 10, 50), 1)
+QUICK = Sizes(3, 1, 3, 60_000, 1_000, 10, (1, 10), 1)
 
 
 def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
     """Measure everything on a migrated database that nobody else uses, through PgBouncer where it is installed."""
-    with counted_path(database, pooled=BINARY is not None, default_pool_size=10) as (uri, wire), ExitStack() as stack:
+    with ExitStack() as stack:
+        pooled_uri = database
+        if BINARY:
+            pooler = stack.enter_context(pgbouncer(database, client_tls_sslmode="allow", default_pool_size=10))
+            pooled_uri = pooler.uri()
+        neon = stack.enter_context(tls_terminator(pooled_uri))
+        uri, wire = neon.uri(), neon.counter
         log("first invocations")
         samples: dict[str, list[tuple[Reply, Traffic]]] = {candidate: [] for candidate in CANDIDATES}
         for candidate in list(CANDIDATES) * sizes.first:
             with Worker(candidate, uri) as worker:
-                samples[candidate].append(worker.measured("list", wire))
-        log(f"{sizes.rounds} rounds of {len(OPERATIONS)} operations")
+                samples[candidate].append(worker.measured("list", wire, ROUND_TRIP_SECONDS))
         workers = {candidate: stack.enter_context(Worker(candidate, uri)) for candidate in CANDIDATES}
         for worker in workers.values():
             _make_todos(database, worker.user, PAGE_DEFAULT + 10)  # so that the page of the list is a full one
-        result: Result = {"first": _costs(samples), "operations": _operations(workers, wire, sizes.rounds)}
+        result: Result = {"first": _costs(samples)}
+        for name, delay in {"operations": ROUND_TRIP_SECONDS, "operations, near": SHORT_ROUND_TRIP_SECONDS}.items():
+            log(f"{sizes.rounds} rounds of {len(OPERATIONS)} operations, {delay * 1000:.0f} ms for a round trip")
+            result[name] = _operations(workers, wire, sizes.rounds, delay)
+        result["parts"] = _parts(uri, result["operations"]["update"]["this project"]["cpu"], sizes.rounds)
         log(f"pages of {sizes.rows:,} todos")
         result["pages"] = _pages(workers["this project"], database, sizes)
-        log("load")
-        # Past the proxy, which is one process and would be what is measured.
-        direct = uri.replace(f":{wire.port}/", f":{wire.upstream}/")
-        result["load"] = [
-            json.loads(_python(direct, "-m", "dev.bench.load", str(processes), str(sizes.load_seconds)))
-            for processes in sizes.processes
-        ]
-        log("imports")
+        log("load, then imports")
+        # Past the proxies, which are one process and would be what is measured: PgBouncer ends TLS itself.
+        result["load"] = {number: _load(pooled_uri, number, sizes.load_seconds) for number in sizes.processes}
         result["imports"] = _imports(uri, sizes.imports)
     return result | {"date": datetime.now(UTC).date(), "machine": _machine(), "pooled": BINARY, "rows": sizes.rows}
 
@@ -86,10 +93,10 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
 class Worker:
     """A candidate in a process of its own, and the user whose todos it works on."""
 
-    def __init__(self, candidate: str, uri: str) -> None:
+    def __init__(self, candidate: str, uri: str, *options: str) -> None:
         self.user, self.todo_id = f"bench|{candidate}".replace(" ", "-"), ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dev.bench.worker", CANDIDATES[candidate]],
+            [sys.executable, "-m", "dev.bench.worker", CANDIDATES[candidate], *options],
             cwd=ROOT,
             env=os.environ | {"NEON_DATABASE_URL": uri},
             stdin=subprocess.PIPE,
@@ -116,9 +123,9 @@ class Worker:
             self.todo_id = json.loads(response["body"])["id"]
         return reply
 
-    def measured(self, name: str, wire: TrafficCounter) -> tuple[Reply, Traffic]:
+    def measured(self, name: str, wire: TrafficCounter, delay: float) -> tuple[Reply, Traffic]:
         """Invoke once, and count what passes meanwhile."""
-        with wire.watch(delay=ROUND_TRIP_SECONDS) as traffic:
+        with wire.watch(delay) as traffic:
             return self.invoke(name), traffic
 
 
@@ -136,17 +143,27 @@ def _costs(samples: dict[str, list[tuple[Reply, Traffic]]]) -> Costs:
     }
 
 
-def _operations(workers: dict[str, Worker], wire: TrafficCounter, rounds: int) -> dict[str, Costs]:
+def _operations(workers: dict[str, Worker], wire: TrafficCounter, rounds: int, delay: float) -> dict[str, Costs]:
     samples = {name: {candidate: [] for candidate in workers} for name in OPERATIONS}  # type: ignore[var-annotated]  # as above
     for number in range(-1, rounds):  # the first round only warms up
         for name in OPERATIONS:
-            replies = {candidate: worker.measured(name, wire) for candidate, worker in workers.items()}
+            replies = {candidate: worker.measured(name, wire, delay) for candidate, worker in workers.items()}
             titles = {str(reply["response"]["body"]).count('"title"') for reply, _ in replies.values()}
             if len(titles) > 1:
                 raise ValueError(f"the candidates answer {name} with different numbers of todos: {titles}")
             for candidate, measured in replies.items():
                 samples[name][candidate] += [measured] if number >= 0 else []
     return {name: _costs(found) for name, found in samples.items()}
+
+
+def _parts(uri: str, cpu: float, rounds: int) -> dict[str, float]:
+    """CPU milliseconds of an update by part. Profiling slows down Python code only, so that gets what libpq leaves."""
+    with Worker("this project", uri, "--parts") as worker:
+        worker.invoke("create")
+        samples = [worker.invoke("update")["parts"] for _ in range(rounds + 1)][1:]  # the first one only warms up
+    parts = {part: statistics.median(sample[part] for sample in samples) for part in samples[0]}
+    libpq = parts.pop(LIBPQ)
+    return {LIBPQ: libpq} | {part: time / sum(parts.values()) * (cpu - libpq) for part, time in parts.items()}
 
 
 def _pages(worker: Worker, database: str, sizes: Sizes) -> dict[int, float]:
@@ -173,21 +190,32 @@ def _make_todos(database: str, user: str, number: int) -> None:
     )
 
 
+def _load(uri: str, processes: int, seconds: float) -> dict[str, float]:
+    """Requests per second and their p95 in milliseconds, from instances that each handle one after the other."""
+    with ExitStack() as stack, ThreadPoolExecutor(processes) as pool:
+        workers = [stack.enter_context(Worker("this project", uri)) for _ in range(processes)]
+        list(pool.map(lambda worker: worker.invoke("create"), workers))  # until all have started
+        end = time.monotonic() + seconds
+
+        def use(worker: Worker) -> list[float]:
+            names = takewhile(lambda _: time.monotonic() < end, cycle(OPERATIONS))
+            return [worker.invoke(name)["wall"] for name in names]
+
+        times = sorted(chain.from_iterable(pool.map(use, workers)))
+    return {"rate": len(times) / seconds, "p95": times[int(len(times) * 0.95)]}
+
+
 def _imports(uri: str, number: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {"handler": [], PACKAGES: []}
-    for modules in list(times) * (number + 1):
-        code = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
-        times[modules].append(float(_python(uri, "-c", code)) * 1000)
-    return {modules: statistics.median(found[1:]) for modules, found in times.items()}  # the first one compiles
-
-
-def _python(uri: str, *arguments: str) -> str:
-    command = [sys.executable, *arguments]
+    times: dict[str, list[float]] = {"handler": [], LIBRARIES: []}
     variables = os.environ | {
         "NEON_DATABASE_URL": uri,
         "PYTHONDONTWRITEBYTECODE": "",
     }  # bytecode is kept, as in the zip
-    return subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for modules in list(times) * (number + 1):
+        code = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
+        seconds = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=variables)
+        times[modules].append(float(seconds) * 1000)
+    return {modules: statistics.median(found[1:]) for modules, found in times.items()}  # the first one compiles
 
 
 def _machine() -> str:

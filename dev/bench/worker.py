@@ -1,7 +1,8 @@
 """One candidate in a process of its own: `python -m dev.bench.worker MODULE`, events in, responses and their cost out.
 
 Each line of standard input is an event in JSON, each line of standard output the response and its milliseconds. What a
-candidate does to its process (a wait callback, threads, a heap of models) does not touch the others.
+candidate does to its process (a wait callback, threads, a heap of models) does not touch the others. With `--parts` the
+process is profiled, and so slower, and says where its CPU time went.
 """
 
 import importlib
@@ -9,12 +10,44 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
-from types import SimpleNamespace
+from collections import Counter
+from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 CONTEXT: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 19_000)
 """Lambda's context object, as far as a candidate looks at it."""
+
+LIBPQ, PACKAGES, OURS = "libpq and psycopg2", "the other packages", "this project"
+OUR_FILES = tuple(str(Path(__file__).parents[2] / name) for name in ("handler.py", "todo_api/"))
+
+
+class CpuByPart:
+    """At each call and return, adds the thread's CPU time since the one before to the part that ran meanwhile."""
+
+    def __init__(self) -> None:
+        self.milliseconds: Counter[str] = Counter()
+        self._local = threading.local()
+        threading.setprofile(self._record)
+        sys.setprofile(self._record)
+
+    def _record(self, frame: FrameType, event: str, function: object) -> None:
+        now, thread = time.thread_time(), vars(self._local)
+        running: list[str] = thread.setdefault("running", [PACKAGES])
+        self.milliseconds[running[-1]] += (now - thread.get("since", now)) * 1000
+        if event in ("call", "c_call"):
+            running.append(_part(frame.f_code.co_filename, function))
+        elif len(running) > 1:  # else it returns from what was running already
+            running.pop()
+        thread["since"] = time.thread_time()
+
+
+def _part(file: str, function: object) -> str:
+    if "/psycopg2/" in file or " of psycopg2." in repr(function):
+        return LIBPQ
+    return OURS if file.startswith(OUR_FILES) else PACKAGES
 
 
 def main() -> None:
@@ -22,12 +55,16 @@ def main() -> None:
     # Lambda's runtime logs at INFO through a handler of the root logger: writing the line is part of the cost.
     logging.basicConfig(filename=os.devnull, level=logging.INFO)
     handler = importlib.import_module(sys.argv[1]).handler
+    profile = CpuByPart() if "--parts" in sys.argv else None
     for line in sys.stdin:
         event = json.loads(line)
+        if profile:
+            profile.milliseconds.clear()
         cpu, wall = time.process_time(), time.perf_counter()
         response = handler(event, CONTEXT)
         wall, cpu = (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
-        print(json.dumps({"response": response, "wall": wall, "cpu": cpu}), flush=True)
+        reply = {"response": response, "wall": wall, "cpu": cpu, "parts": profile and profile.milliseconds}
+        print(json.dumps(reply), flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class TlsTerminator:
 
 @contextmanager
 def tls_terminator(database: str) -> Iterator[TlsTerminator]:
-    """Run a terminator in front of the server of `database`, behind a traffic counter."""
+    """Run a terminator in front of the server of `database`, between traffic counters, which count statements too."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["postgresql"])
@@ -48,8 +48,8 @@ def tls_terminator(database: str) -> Iterator[TlsTerminator]:
         ca = Path(folder) / "ca.pem"
         authority.cert_pem.write_to_path(str(ca))
         port = listener.getsockname()[1]
-        terminator = TlsTerminator(port, TrafficCounter(port), ca, database)
-        upstream = int(parse_dsn(database)["port"])
+        behind = TrafficCounter(int(parse_dsn(database)["port"]))
+        terminator = TlsTerminator(port, TrafficCounter(port, behind), ca, database)
 
         def accept() -> None:
             while True:
@@ -57,7 +57,7 @@ def tls_terminator(database: str) -> Iterator[TlsTerminator]:
                     client, _ = listener.accept()
                 except OSError:  # closed
                     return
-                threading.Thread(target=_serve, args=(client, context, terminator, upstream), daemon=True).start()
+                threading.Thread(target=_serve, args=(client, context, terminator, behind.port), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield terminator
