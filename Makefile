@@ -16,10 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS := 1
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
 
-run: $(serving) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own
-	@$(BIN)/python -m dev.serve --port $(PORT)
+##@ Run
+
+run: $(serving) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of its own; reads .env
+	@$(BIN)/python -m dev.serve --port $(PORT) --env-file .env
+
+##@ Test
 
 test: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
 	@$(pytest) $(SOAK)
@@ -40,17 +44,13 @@ check: $(ready) ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+##@ Change
+
 openapi: $(serving) ## Write docs/openapi.json anew
 	@$(BIN)/python -m dev.openapi > docs/openapi.json
 
-migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names (REVISION=-1: one revision back)
-	@$(BIN)/python -m migrations $(REVISION)
-
 revision: $(ready) ## Write the next revision of the schema from the models (NAME=due_at)
 	@$(BIN)/python -m dev.revision $(NAME)
-
-zip: $(serving) ## Build the Lambda zip
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python deploy/build.py
 
 # Packages that are already pinned stay as they are, unless UPGRADE=--upgrade.
 lock: $(serving) ## Pin what pyproject.toml asks for, and all that it needs
@@ -58,6 +58,14 @@ lock: $(serving) ## Pin what pyproject.toml asks for, and all that it needs
 	@$(lock) --group uv --output-file dev/requirements-uv.txt
 	@for group in run dev; do $(lock) pyproject.toml --group $$group --constraint requirements.txt \
 		--output-file dev/requirements-$$group.txt || exit 1; done
+
+##@ Deploy
+
+migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names (REVISION=-1: one revision back)
+	@$(BIN)/python -m migrations $(REVISION)
+
+zip: $(serving) ## Build the Lambda zip
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python deploy/build.py
 
 $(serving): dev/requirements-uv.txt dev/requirements-run.txt dev/check_machine.py
 	@$(PYTHON) dev/check_machine.py
@@ -77,4 +85,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak verify bench check openapi migrate revision zip lock
+.PHONY: help run test soak verify bench check openapi revision lock migrate zip

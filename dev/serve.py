@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import uvicorn
+from dotenv import load_dotenv  # a dependency of pydantic-settings
 from uvicorn.supervisors import ChangeReload
 
 from todo_api.settings import Settings, SettingsError
@@ -72,7 +73,10 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
     )
+    parser.add_argument("--env-file", type=Path, help="settings, for the variables that the environment lacks")
     arguments = parser.parse_args()
+    if arguments.env_file:
+        load_dotenv(arguments.env_file)
     from alembic.util import CommandError
 
     from dev.postgres import Postgres, PostgresError

@@ -1,0 +1,57 @@
+"""The local server's settings from `.env`, and uvicorn without the local server."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import Api, through_http
+from tests.support.machine import ROOT
+from tests.support.servers import free_port, start_server
+from todo_api.settings import Settings
+
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def test_local_server_reads_the_env_file_and_the_environment_wins(database: str, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("IDENTITY_SOURCE=authorizer\nCORS_ORIGINS=https://file.example\n")
+    environment = {"NEON_DATABASE_URL": database, "CORS_ORIGINS": "https://environment.example"}
+    port = free_port()
+    with start_server(port, environment, "--env-file", str(file)) as server:
+        headers = {"Origin": "https://environment.example"}
+        response = Api(through_http(port))("GET", "/v1/todos", user="alice", headers=headers)
+        server.terminate()
+    assert response.status == 401
+    assert response.headers["access-control-allow-origin"] == "https://environment.example"
+
+
+def test_make_run_reads_the_env_file_of_the_clone() -> None:
+    command = ["/bin/sh", "-c", "make --no-print-directory --dry-run run"]
+    commands = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert commands.stdout.splitlines()[-1].endswith("python -m dev.serve --port 8000 --env-file .env")
+
+
+def test_env_example_lists_every_setting_with_a_valid_value_and_sets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [line for line in EXAMPLE.splitlines() if line and not line.startswith("# ")] == []
+    values = dict(re.findall(r"^# ([A-Z_]+)=(.+)$", EXAMPLE, re.MULTILINE))
+    assert list(values) == [name.upper() for name in Settings.model_fields]
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    for either in ("NEON_DATABASE_URL", "NEON_DATABASE_URL_PARAMETER"):
+        with monkeypatch.context() as patch:
+            patch.delenv(either)
+            settings = Settings.from_environment()
+    for name in ("identity_source", "log_level", "database_timeout_seconds"):
+        assert getattr(settings, name) == Settings.model_fields[name].default
+
+
+def test_uvicorn_serves_the_application_factory(database: str) -> None:
+    port = free_port()
+    with start_server(
+        port, {"NEON_DATABASE_URL": database}, "--factory", "todo_api.app:create_app", module="uvicorn"
+    ) as server:
+        response = Api(through_http(port))("POST", "/v1/todos", user="uvicorn", json={"title": "Buy milk"})
+        server.terminate()
+    assert response.status == 201
