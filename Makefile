@@ -61,6 +61,9 @@ lock: $(serving) ## Pin what pyproject.toml asks for, and all that it needs
 
 ##@ Deploy
 
+deploy: $(serving) $(tools) ## Deploy a stage (STAGE=dev, and PARAMS='--param rotate=true' or others)
+	@node_modules/.bin/serverless deploy --stage $(or $(STAGE),$(error make deploy STAGE=dev)) $(PARAMS)
+
 migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names (REVISION=-1: one revision back)
 	@$(BIN)/python -m migrations $(REVISION)
 
@@ -85,4 +88,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak verify bench check openapi revision lock migrate zip
+.PHONY: help run test soak verify bench check openapi revision lock deploy migrate zip

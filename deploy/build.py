@@ -76,22 +76,32 @@ def build(target: Target, output: Path) -> str:
 
 
 def fetch(requirements: Path, target: Target, folder: Path) -> None:
-    """Put the wheels of `requirements` into `folder`: with uv if it is there, otherwise with pip, and the same files.
+    """Put the wheels of `requirements` into `folder`, with uv or, where it is missing or fails, pip: the same files.
 
     Raises:
         BuildError: neither is there, or a wheel is not to be had.
     """
+
+    def run(*command: str) -> bool:
+        # uv trusts only its own list of certificate authorities, unless this is set. pip needs no such setting.
+        environment = {"UV_SYSTEM_CERTS": "1"} | os.environ
+        return subprocess.run([*command, *options], env=environment, check=False).returncode == 0
+
     machine, _ = MACHINES[target.architecture]
     options = ["--target", str(folder), "--python-version", target.python, "--only-binary", ":all:", "--no-deps"]
     options += ["--require-hashes", "--quiet", "--requirement", str(requirements)]
+    fetched = False
     if uv := shutil.which("uv"):
-        platform = f"{machine}-{PLATFORMS[0]}"
-        command = [uv, "pip", "install", "--python", sys.executable, "--python-platform", platform]
-        command += ["--link-mode", "copy", "--no-compile-bytecode"]
-    else:
-        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
-        command += ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
-    if subprocess.run(command + options, check=False).returncode:
+        for_lambda = ["--python", sys.executable, "--python-platform", f"{machine}-{PLATFORMS[0]}"]
+        fetched = run(uv, "pip", "install", *for_lambda, "--link-mode", "copy", "--no-compile-bytecode")
+        if not fetched:
+            print("uv could not fetch every wheel, see above: trying pip.", file=sys.stderr)
+    if not fetched:
+        # --upgrade replaces what uv may have left half done.
+        for_lambda = ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
+        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "--upgrade"]
+        fetched = run(*pip, *for_lambda)
+    if not fetched:
         raise BuildError(f"Not every wheel of {requirements.name} could be fetched, see above. It takes uv or pip.")
     # The two leave different traces; and nobody runs a program of a package's on Lambda.
     (folder / ".lock").unlink(missing_ok=True)
