@@ -61,8 +61,10 @@ lock: $(serving) ## Pin what pyproject.toml asks for, and all that it needs
 
 ##@ Deploy
 
-deploy: $(serving) $(tools) ## Deploy a stage (STAGE=dev, and PARAMS='--param rotate=true' or others)
-	@node_modules/.bin/serverless deploy --stage $(or $(STAGE),$(error make deploy STAGE=dev)) $(PARAMS)
+deploy: $(if $(STAGE),$(serving) $(tools)) ## Deploy a stage (STAGE=dev; PARAMS='--param tracing=true' for more options)
+	$(if $(STAGE),,$(error Name the stage: make deploy STAGE=dev, STAGE=prod or STAGE=branch-NAME))
+	$(if $(tools),,$(error A deploy needs Node.js 20.19, 22.13, 24 or newer, with npm))
+	@PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/serverless deploy --stage "$(STAGE)" $(PARAMS)
 
 migrate: $(serving) ## Migrate the database that NEON_DATABASE_URL names (REVISION=-1: one revision back)
 	@$(BIN)/python -m migrations $(REVISION)

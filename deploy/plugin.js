@@ -50,7 +50,10 @@ class Deploy {
     const env = { ...process.env, NEON_DATABASE_URL: await this.readParameter(this.service.custom.ownerUrlParameter) };
     delete env.NEON_DATABASE_URL_PARAMETER;
     this.serverless.cli.log("Migrating the database");
-    this.run("The migration failed, and nothing is deployed", "make", ["--silent", "migrate"], { env });
+    delete env.MAKEFLAGS; // of `make deploy`: with --ignore-errors, a failed migration would look like a success
+    // Always to the newest revision, whatever REVISION is in the environment.
+    const migrate = ["--silent", "migrate", "REVISION="];
+    this.run("The migration failed, and nothing is deployed", "make", migrate, { env });
     await this.createLogin(env);
   }
 

@@ -9,7 +9,6 @@ from psycopg2.extensions import parse_dsn
 
 from tests.support.aws import Aws
 from tests.support.http_server import serving
-from tests.support.machine import ROOT
 from tests.support.serverless import BUILD, Project
 from tests.support.sql import run_sql
 
@@ -154,15 +153,3 @@ def test_misspelt_key_or_failed_build_stops_the_deploy_with_a_reason(
     path = project.folder / file
     path.write_text(path.read_text().replace(old, new))
     assert reason in failed_deploy(project, Aws())
-
-
-def test_make_deploy_runs_the_installed_framework_and_refuses_to_run_without_a_stage() -> None:
-    def dry_run(*variables: str) -> subprocess.CompletedProcess[str]:
-        command = ["make", "--no-print-directory", "--dry-run", "deploy", *variables]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    outcome = dry_run("STAGE=prod", "PARAMS=--param rotate=true")
-    assert outcome.stdout.splitlines()[-1] == "node_modules/.bin/serverless deploy --stage prod --param rotate=true"
-    refused = dry_run()
-    assert refused.returncode == 2
-    assert "make deploy STAGE=dev" in refused.stderr

@@ -39,7 +39,11 @@ class Project:
         (self.folder / ".venv/serving").touch()
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the framework, with only PATH from this machine's environment."""
+        """Run the framework as `npx serverless` does."""
+        return self.execute(str(NODE_TOOLS / "serverless"), *arguments, **environment)
+
+    def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project, with only PATH from this machine's environment."""
         defaults = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder.parent),
@@ -48,7 +52,6 @@ class Project:
             "NEON_DATABASE_URL": f"postgresql://owner:{CANARY}@canary.example/neondb",
             "SLS_AWS_MONITORING_FREQUENCY": "10",  # poll every 10 ms
         }
-        command = [str(NODE_TOOLS / "serverless"), *arguments]  # what `npx serverless` runs
         return subprocess.run(
             command, cwd=self.folder, env=defaults | environment, capture_output=True, text=True, check=False
         )
