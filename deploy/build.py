@@ -76,7 +76,7 @@ def build(target: Target, output: Path) -> str:
 
 
 def fetch(requirements: Path, target: Target, folder: Path) -> None:
-    """Put the wheels of `requirements` into `folder`, with uv or, where it is missing or fails, pip: the same files.
+    """Put the wheels of `requirements` into `folder`, with uv or, if it is missing or fails, with pip: the same files.
 
     Raises:
         BuildError: neither is there, or a wheel is not to be had.

@@ -17,7 +17,7 @@ import trustme
 
 from tests.support.clients import Response
 from tests.support.http_server import serving
-from tests.support.machine import ROOT
+from tests.support.machine import ROOT, WITH_MOUNTS_OF_ITS_OWN
 from tests.support.zip import PATH_WITH_UV
 
 pytestmark = [pytest.mark.linux, pytest.mark.namespaces]
@@ -72,7 +72,7 @@ def index(authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
 
 def fetch_package(folder: Path, index: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the build's `fetch` in a mount namespace whose certificate store is `folder`/store."""
-    in_namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'mount --bind "$0" {STORE} && exec "$@"']
+    in_namespace = [*WITH_MOUNTS_OF_ITS_OWN, "sh", "-c", f'mount --bind "$0" {STORE} && exec "$@"']
     defaults = {
         "PATH": PATH_WITH_UV,
         "HOME": str(folder),
