@@ -62,7 +62,12 @@ def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_w
     with serving(aws) as url:
         outcome = make_deploy(project, f"STAGE={STAGE}", parameters, "REVISION=base", AWS_ENDPOINT_URL=url)
     assert outcome.returncode == 0, outcome.stderr
-    assert started(project) == ["npm ci --silent", "-m migrations"]
+    assert started(project) == [
+        "npm ci --silent",
+        "-m migrations",
+        f"-m deploy.runtime_login create {STAGE}",
+        f"-m deploy.runtime_login close {STAGE}",
+    ]
     assert f"Service deployed to stack todo-api-{STAGE}" in outcome.stderr
     function = project.resources["ApiLambdaFunction"]["Properties"]
     assert (function["FunctionName"], function["Architectures"]) == (f"{STAGE}-todo-api", ["x86_64"])

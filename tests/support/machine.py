@@ -16,7 +16,10 @@ NODE_TOOLS = ROOT / "node_modules/.bin"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """The path of Chromium, or None."""
 
-IN_A_NETWORK_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount", "--net")
+WITH_MOUNTS_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount")
+"""The prefix of a command that runs in its own mount namespace."""
+
+IN_A_NETWORK_OF_ITS_OWN = (*WITH_MOUNTS_OF_ITS_OWN, "--net")
 """The prefix of a command that runs in its own network and mount namespaces."""
 
 TOOLS: dict[str, tuple[object, str]] = {
@@ -38,7 +41,7 @@ TOOLS: dict[str, tuple[object, str]] = {
     "namespaces": (
         shutil.which("unshare")
         and subprocess.run([*IN_A_NETWORK_OF_ITS_OWN, "true"], capture_output=True).returncode == 0,
-        "This system does not allow network namespaces, so no test runs with an unresponsive name server",
+        "This system does not allow namespaces, so no test runs with a name server or a certificate store of its own",
     ),
     "node": (
         NODE_TOOLS.is_dir(),
