@@ -36,6 +36,7 @@ ROUND_TRIP_SECONDS, SHORT_ROUND_TRIP_SECONDS = 0.01, 0.002
 LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the handler cannot do without
 
 Reply = dict[str, Any]
+Samples = dict[str, list[tuple[Reply, Traffic]]]
 Result = dict[str, Any]
 Costs = dict[str, dict[str, Any]]
 """What an operation costs, by candidate: the different counts that were seen, and median milliseconds."""
@@ -69,7 +70,7 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         neon = stack.enter_context(tls_terminator(pooled_uri))
         uri, wire = neon.uri(), neon.counter
         log("first invocations")
-        samples: dict[str, list[tuple[Reply, Traffic]]] = {candidate: [] for candidate in CANDIDATES}
+        samples: Samples = {candidate: [] for candidate in CANDIDATES}
         for candidate in list(CANDIDATES) * sizes.first:
             with Worker(candidate, uri) as worker:
                 samples[candidate].append(worker.measured("list", wire, ROUND_TRIP_SECONDS))
@@ -129,7 +130,7 @@ class Worker:
             return self.invoke(name), traffic
 
 
-def _costs(samples: dict[str, list[tuple[Reply, Traffic]]]) -> Costs:
+def _costs(samples: Samples) -> Costs:
     return {
         candidate: {
             "connections": sorted({traffic.connections for _, traffic in found}),
@@ -144,7 +145,7 @@ def _costs(samples: dict[str, list[tuple[Reply, Traffic]]]) -> Costs:
 
 
 def _operations(workers: dict[str, Worker], wire: TrafficCounter, rounds: int, delay: float) -> dict[str, Costs]:
-    samples = {name: {candidate: [] for candidate in workers} for name in OPERATIONS}  # type: ignore[var-annotated]  # as above
+    samples: dict[str, Samples] = {name: {candidate: [] for candidate in workers} for name in OPERATIONS}
     for number in range(-1, rounds):  # the first round only warms up
         for name in OPERATIONS:
             replies = {candidate: worker.measured(name, wire, delay) for candidate, worker in workers.items()}
@@ -207,10 +208,7 @@ def _load(uri: str, processes: int, seconds: float) -> dict[str, float]:
 
 def _imports(uri: str, number: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"handler": [], LIBRARIES: []}
-    variables = os.environ | {
-        "NEON_DATABASE_URL": uri,
-        "PYTHONDONTWRITEBYTECODE": "",
-    }  # bytecode is kept, as in the zip
+    variables = os.environ | {"NEON_DATABASE_URL": uri, "PYTHONDONTWRITEBYTECODE": ""}  # keep bytecode, as in the zip
     for modules in list(times) * (number + 1):
         code = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
         seconds = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=variables)

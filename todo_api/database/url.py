@@ -30,8 +30,8 @@ def libpq_url(value: object) -> str:
     except psycopg2.ProgrammingError:  # its message repeats the URL
         raise ValueError("is not a URL that libpq can read") from None
     # What a password with "@" or "/" leaves behind.
-    odd = re.search("@", parts.get("host", "")) or re.search("[^0-9,]", parts.get("port", ""))
-    if odd or re.search("[@/]", parts.get("dbname", "")):
+    odd = {"host": "@", "port": "[^0-9,]", "dbname": "[@/]"}
+    if any(re.search(pattern, parts.get(name, "")) for name, pattern in odd.items()):
         raise ValueError("has a wrong host, port or database: percent-encode the password")
     if not parts.get("host") or not parts.get("dbname"):
         raise ValueError("must name a host and a database")
