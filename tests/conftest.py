@@ -243,6 +243,15 @@ def either_api(request: pytest.FixtureRequest) -> Api:
     return api
 
 
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for a fake AWS, and no database URL, which `lambda_api` leaves in the environment."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
+
+
 # --- the Lambda zip ---------------------------------------------------------------------------------------------------
 
 

@@ -93,12 +93,8 @@ def test_a_url_of_neon_that_does_not_verify_the_server_is_warned_of_once(
     assert [line.getMessage() for line in caplog.records] == [WARNING] * expected
 
 
-def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+@pytest.mark.usefixtures("aws_environment")
+def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     with mock_aws():
         read, client = url_reader(None, "url"), boto3.client("ssm")
         for password, query in [("s3cr3t-1", ""), ("s3cr3t-2", ""), ("s3cr3t-3", "&channel_binding=require")]:

@@ -12,7 +12,7 @@ from psycopg2.extensions import parse_dsn
 
 from migrations.__main__ import migrate
 from tests.support.apps import app_on
-from tests.support.assertions import assert_problem, log_text
+from tests.support.assertions import assert_problem, database_failure, log_text
 from tests.support.refusing_server import refusing_server
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
@@ -50,9 +50,8 @@ def test_a_refusal_is_retried_only_where_that_may_help(
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert (server.connections == 1) is is_useless
-    (line,) = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
-    assert line["message"] == ("database misconfigured" if is_useless else "database unavailable")
-    assert line["reason"] == f"FATAL:  {message}"
+    expected = "database misconfigured" if is_useless else "database unavailable"
+    assert database_failure(caplog) == (expected, "connect", f"FATAL:  {message}")
     assert "s3cr3t" not in log_text(caplog)
 
 

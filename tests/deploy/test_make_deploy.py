@@ -29,9 +29,8 @@ ln -s {NODE_TOOLS} {ROOT}/node_modules/osls {ROOT}/node_modules/@aws-sdk node_mo
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(project: Project) -> Project:
     """A copy of the project in which `npm ci` has not run."""
-    project = Project(tmp_path)
     shutil.copy(ROOT / ".npmrc", project.folder)
     (project.folder / "node_modules").unlink()
     return project

@@ -10,12 +10,17 @@ from todo_api.app import create_app
 from todo_api.settings import Settings
 
 
-@contextmanager
-def app_on(uri: str, **settings: Any) -> Iterator[Api]:
-    """Create the API in this process, with this database URL and these settings."""
-    app = create_app(Settings(neon_database_url=uri, **settings))
+def app_with(**settings: Any) -> Api:
+    """Create the API in this process, with these settings."""
+    app = create_app(Settings(**settings))
 
     def send(method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
         return invoke_app(app, http_api_event(method, path, headers, body), Context())
 
-    yield Api(send)
+    return Api(send)
+
+
+@contextmanager
+def app_on(uri: str, **settings: Any) -> Iterator[Api]:
+    """Create the API in this process, with this database URL and these settings."""
+    yield app_with(neon_database_url=uri, **settings)

@@ -27,6 +27,17 @@ def assert_problem(response: Any, status: int) -> Any:
     return problem
 
 
+def database_failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """Return the lines that the application has logged about failures of the database."""
+    return [vars(record) for record in caplog.records if record.getMessage().startswith("database ")]
+
+
+def database_failure(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
+    """Return message, phase and reason of the only such line."""
+    (line,) = database_failures(caplog)
+    return line["message"], line["phase"], line["reason"]
+
+
 def log_text(caplog: pytest.LogCaptureFixture) -> str:
     """Return all log records with all their attributes, as a formatter could print them."""
     shown = [json.dumps(vars(record), default=str) + record.getMessage() for record in caplog.records]

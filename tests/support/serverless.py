@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.http_server import Respond, serving
 from tests.support.machine import NODE_TOOLS, ROOT
 
 CANARY = "never-to-be-seen"
@@ -41,6 +42,11 @@ class Project:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the framework as `npx serverless` does."""
         return self.execute(str(NODE_TOOLS / "serverless"), *arguments, **environment)
+
+    def deploy(self, aws: Respond, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `serverless deploy` against a fake AWS."""
+        with serving(aws) as url:
+            return self.run("deploy", *options, AWS_ENDPOINT_URL=url, **environment)
 
     def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, with only PATH from this machine's environment."""
