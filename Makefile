@@ -39,10 +39,17 @@ verify: $(ready) ## Run the tests of the API against a deployed stage (URL=https
 bench: $(ready) ## Measure what a request costs, and write it into docs/performance.md (QUICK=1: only look, in a minute)
 	@$(BIN)/python -m dev.bench $(if $(QUICK),--quick,--write)
 
-check: $(ready) ## Check style and types
+check: $(ready) ## Check style, types and workflows
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/zizmor --offline --quiet .github
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+
+audit: $(serving) ## Look for known vulnerabilities in the locked packages
+	@$(BIN)/uv tool run pip-audit==2.10.1 --disable-pip --requirement dev/requirements-dev.txt
+	@npm audit
 
 ##@ Change
 
@@ -90,4 +97,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak verify bench check openapi revision lock deploy migrate zip
+.PHONY: help run test soak verify bench check audit openapi revision lock deploy migrate zip
