@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]  # has 
 from cfnlint.decode.cfn_yaml import loads  # type: ignore[import-untyped]  # has no types
 
 from tests.support.aws import Aws
-from tests.support.http_server import serving
 from tests.support.machine import ROOT
 from tests.support.serverless import Project
 
@@ -64,12 +62,10 @@ def test_the_role_reaches_only_stages_of_its_environment() -> None:
 
 @pytest.mark.node
 def test_the_role_allows_each_call_of_a_deploy_and_the_services_of_its_resources(
-    tmp_path: Path, new_database: Callable[[], str]
+    project: Project, new_database: Callable[[], str]
 ) -> None:
-    project = Project(tmp_path)
     aws = Aws({"/todo-api/dev/neon-database-url": new_database()})
-    with serving(aws) as url:
-        outcome = project.run("deploy", AWS_ENDPOINT_URL=url)
+    outcome = project.deploy(aws)
     assert outcome.returncode == 0, outcome.stderr
     needed = {IAM_NAMES.get(str(call), str(call)) for call in aws.calls} - {"sts:GetCallerIdentity"}  # allowed to all
     assert {"ssm:PutParameter", "cloudformation:ExecuteChangeSet", "s3:PutObject"} <= needed
