@@ -2,48 +2,43 @@
 
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, cycle, takewhile
-from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 from dev.bench.operations import OPERATIONS, event
 from dev.bench.worker import LIBPQ
+from tests.support.machine import ROOT, description
 from tests.support.pgbouncer import BINARY, pgbouncer
 from tests.support.proxy import Traffic, TrafficCounter
-from tests.support.sql import run_sql
+from tests.support.sql import changed_database, run_sql
 from tests.support.tls_terminator import tls_terminator
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
-ROOT = Path(__file__).parent.parent.parent
 CANDIDATES = {  # the module of each candidate's handler
     "bare psycopg2": "dev.bench.bare_psycopg2",
     "this project": "handler",
     "SQLModel tutorial": "dev.bench.tutorial",
 }
 ROUND_TRIP_SECONDS, SHORT_ROUND_TRIP_SECONDS = 0.01, 0.002
+POOL_SIZE, POOL_CLIENTS, SLEEP_SECONDS = 2, 6, 0.5  # server connections, processes, and the duration of an insert
 LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the handler cannot do without
 
 Reply = dict[str, Any]
 Samples = dict[str, list[tuple[Reply, Traffic]]]
 Result = dict[str, Any]
-Costs = dict[str, dict[str, Any]]
-"""What an operation costs, by candidate: the different counts that were seen, and median milliseconds."""
+Costs = dict[str, dict[str, Any]]  # by candidate: the different counts that were seen, and median milliseconds
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """How often each thing is done; `page` is the far page of `rows` todos that is compared with the first."""
 
     rounds: int
@@ -87,8 +82,12 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         log("load, then imports")
         # Past the proxies, which are one process and would be what is measured: PgBouncer ends TLS itself.
         result["load"] = {number: _load(pooled_uri, number, sizes.load_seconds) for number in sizes.processes}
+        if BINARY:
+            with pooler.watch() as request:
+                _load(pooled_uri, 1, sizes.load_seconds)
+            result |= {"request": request, "pool": _small_pool(database, sizes.load_seconds)}
         result["imports"] = _imports(uri, sizes.imports)
-    return result | {"date": datetime.now(UTC).date(), "machine": _machine(), "pooled": BINARY, "rows": sizes.rows}
+    return result | {"date": datetime.now(UTC).date(), "machine": description(), "pooled": BINARY, "rows": sizes.rows}
 
 
 class Worker:
@@ -191,7 +190,7 @@ def _make_todos(database: str, user: str, number: int) -> None:
     )
 
 
-def _load(uri: str, processes: int, seconds: float) -> dict[str, float]:
+def _load(uri: str, processes: int, seconds: float, operations: Iterable[str] = OPERATIONS) -> dict[str, float]:
     """Requests per second and their p95 in milliseconds, from instances that each handle one after the other."""
     with ExitStack() as stack, ThreadPoolExecutor(processes) as pool:
         workers = [stack.enter_context(Worker("this project", uri)) for _ in range(processes)]
@@ -199,11 +198,23 @@ def _load(uri: str, processes: int, seconds: float) -> dict[str, float]:
         end = time.monotonic() + seconds
 
         def use(worker: Worker) -> list[float]:
-            names = takewhile(lambda _: time.monotonic() < end, cycle(OPERATIONS))
+            names = takewhile(lambda _: time.monotonic() < end, cycle(operations))
             return [worker.invoke(name)["wall"] for name in names]
 
         times = sorted(chain.from_iterable(pool.map(use, workers)))
-    return {"rate": len(times) / (time.monotonic() - end + seconds), "p95": times[int(len(times) * 0.95)]}
+        rate = len(times) / (time.monotonic() - end + seconds)  # before the processes end, which takes a while
+    return {"rate": rate, "p95": times[int(len(times) * 0.95)]}
+
+
+def _small_pool(database: str, seconds: float) -> dict[str, float]:
+    """Creates per second through a pool that is too small, and the seconds for which each holds a server connection."""
+    slow = f"ALTER TABLE todos ADD CONSTRAINT slow CHECK (pg_sleep({SLEEP_SECONDS})::text IS NOT NULL) NOT VALID"
+    undo = "ALTER TABLE todos DROP CONSTRAINT slow"
+    with changed_database(database, slow, undo), pgbouncer(database, default_pool_size=POOL_SIZE) as pooler:
+        with pooler.watch() as request:  # alone, so without waiting
+            _load(pooler.uri(), 1, seconds, ["create"])
+        rate = _load(pooler.uri(), POOL_CLIENTS, seconds, ["create"])["rate"]
+    return {"rate": rate, "held": request.held / 1000}
 
 
 def _imports(uri: str, number: int) -> dict[str, float]:
@@ -214,10 +225,3 @@ def _imports(uri: str, number: int) -> dict[str, float]:
         seconds = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=variables)
         times[modules].append(float(seconds) * 1000)
     return {modules: statistics.median(found[1:]) for modules, found in times.items()}  # the first one compiles
-
-
-def _machine() -> str:
-    information = Path("/proc/cpuinfo")
-    model = re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
-    name = model[1] if model else platform.machine()
-    return f"{os.cpu_count()} times {name}, {platform.system()}, Python {platform.python_version()}"

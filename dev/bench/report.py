@@ -1,8 +1,7 @@
 """What was measured, as a section of docs/performance.md."""
 
-import re
-
-from dev.bench.measure import CANDIDATES, LIBRARIES, ROOT, Costs, Result
+from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Costs, Result
+from tests.support.machine import ROOT
 
 PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
@@ -10,8 +9,7 @@ BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 HEAD = """\
 Measured by `make bench` on {date} ({machine}): {server}, behind a
 proxy that ends TLS, as Neon's does, and makes each round trip last 10 ms. Each cell shows bare psycopg2 / this project
-/ SQLModel's tutorial, all with one URL. The first is a hand-written handler that connects, executes one statement and
-dumps the rows. Medians.
+/ SQLModel's tutorial, all with one URL. The first is hand-written: connect, one statement, dump the rows. Medians.
 
 | | connections | statements | round trips | wall, ms | wall ÷ bare psycopg2 | wall at 2 ms | CPU, ms |
 |---|---|---|---|---|---|---|---|"""
@@ -39,6 +37,13 @@ def markdown(result: Result) -> str:
         ),
         *(f"- Page {page:,} of {result['rows']:,} todos: {wall:.1f} ms." for page, wall in pages.items()),
     ]
+    if result["pooled"]:
+        cost, rate, held = result["request"], result["pool"]["rate"], result["pool"]["held"]
+        lines += [
+            f"- Requests hold a server connection for {cost.held:.2f} ms, and cost PgBouncer {cost.cpu:.1f} ms of CPU.",
+            f"- {POOL_CLIENTS} at once, {POOL_SIZE} server connections, each held {held:.3f} s: {rate:.2f} requests "
+            f"per second; {POOL_SIZE} ÷ {held:.3f} = {POOL_SIZE / held:.2f}, ratio {rate * held / POOL_SIZE:.2f}.",
+        ]
     return "\n".join(lines)
 
 
@@ -46,18 +51,15 @@ def replaced(page: str, section: str) -> str:
     """The page with this section between its markers.
 
     Raises:
-        ValueError: the page does not have the markers, once and in order.
+        ValueError: the page does not have the markers, in this order.
     """
-    pattern = f"({re.escape(BEGIN)}\n).*({re.escape(END)})"
-    filled, found = re.subn(pattern, lambda match: f"{match[1]}{section}\n{match[2]}", page, flags=re.DOTALL)
-    if found != 1:
+    before, _, old = page.partition(BEGIN)
+    _, end, after = old.partition(END)
+    if not end:
         raise ValueError(f"the page lacks {BEGIN} and {END}")
-    return filled
+    return f"{before}{BEGIN}\n{section}\n{END}{after}"
 
 
 def _each(costs: Costs, what: str) -> str:
-    return " / ".join(_shown(costs[candidate][what]) for candidate in CANDIDATES)
-
-
-def _shown(value: float | list[int]) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else "-".join(map(str, sorted({value[0], value[-1]})))
+    found = [costs[candidate][what] for candidate in CANDIDATES]
+    return " / ".join(f"{x:.1f}" if isinstance(x, float) else "-".join(map(str, sorted({x[0], x[-1]}))) for x in found)

@@ -8,6 +8,8 @@ from dev.bench import measure, report
 from dev.bench.operations import OPERATIONS
 from dev.bench.worker import LIBPQ, OURS, PACKAGES
 from migrations.__main__ import migrate
+from tests.support.machine import TOOLS
+from tests.support.pgbouncer import BINARY
 
 TINY = measure.Sizes(1, 1, 1, 600, 10, 2, (2,), 0.2)
 
@@ -33,6 +35,12 @@ def test_run_measures_every_number_and_we_need_one_round_trip_less_than_bare_psy
     assert list(result["parts"]) == [LIBPQ, PACKAGES, OURS]
     assert all(value > 0 for part in ("imports", "pages", "parts") for value in result[part].values())
     assert result["load"][2]["rate"] * result["load"][2]["p95"] > 0
+    if BINARY:
+        assert result["pool"]["held"] >= measure.SLEEP_SECONDS
+        # More than one connection can do, so both were used. A busy machine makes it less than two can do.
+        assert 1 < result["pool"]["rate"] * measure.SLEEP_SECONDS <= measure.POOL_SIZE
+        assert result["request"].held > 0
+        assert result["request"].cpu >= 0 or not TOOLS["linux"][0]
 
     section = report.markdown(result)
     page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"

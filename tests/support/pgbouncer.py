@@ -1,18 +1,21 @@
 """A real PgBouncer, configured like Neon's pooled endpoint: transaction mode, TLS and SCRAM."""
 
+import math
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
+import psycopg2
 import trustme
 from psycopg2.extensions import parse_dsn
+from psycopg2.extras import RealDictCursor
 
 from tests.support.proxy import TrafficCounter
 from tests.support.servers import free_port
@@ -22,9 +25,20 @@ BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:
 
 
 @dataclass
+class TransactionCost:
+    """What a transaction has cost during a `watch`, on average, in milliseconds."""
+
+    held: float = 0
+    """From its first message until its end, so if no client has waited: how long it held a server connection."""
+    cpu: float = 0
+    """CPU time of PgBouncer, for the client's connection too."""
+
+
+@dataclass
 class PgBouncer:
     """A running PgBouncer."""
 
+    process: "subprocess.Popen[bytes]"
     port: int
     ca: Path
     database: str
@@ -35,6 +49,28 @@ class PgBouncer:
         query = urlencode({"sslmode": "verify-full", "sslrootcert": str(self.ca), **options})
         address = f"{parts['user']}:{parts['password']}@localhost:{port or self.port}"
         return f"postgresql://{address}/{parts['dbname']}?{query}"
+
+    @contextmanager
+    def watch(self) -> Iterator[TransactionCost]:
+        """Measure the transactions inside the `with` block. Only Linux shows the CPU time of another process."""
+        cost = TransactionCost()
+        number, held, cpu = self._totals()
+        yield cost
+        new_number, new_held, new_cpu = self._totals()
+        cost.held, cost.cpu = ((new - old) / (new_number - number) for new, old in ((new_held, held), (new_cpu, cpu)))
+
+    def _totals(self) -> tuple[int, float, float]:
+        """Return the number of transactions, their milliseconds, and the milliseconds of CPU time."""
+        with closing(psycopg2.connect(self.uri(), dbname="pgbouncer")) as connection:
+            connection.autocommit = True
+            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                cursor.execute("SHOW STATS")  # https://www.pgbouncer.org/usage.html#show-stats
+                name = parse_dsn(self.database)["dbname"]
+                rows = [row for row in cursor.fetchall() if row["database"] == name]  # none before the first client
+        number, microseconds = (sum(int(row[name]) for row in rows) for name in ("total_xact_count", "total_xact_time"))
+        status = Path(f"/proc/{self.process.pid}/stat")  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        ticks = sum(map(int, status.read_text().split()[13:15])) if status.exists() else math.nan
+        return number, microseconds / 1000, ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -67,6 +103,7 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "max_client_conn": 1000,
             "auth_type": "scram-sha-256",
             "auth_file": folder / "users",
+            "stats_users": parts["user"],
             "client_tls_sslmode": "require",
             "client_tls_ca_file": folder / "ca.pem",  # or the handshake would list all of the system's authorities
             "client_tls_key_file": folder / "certificate.pem",
@@ -89,7 +126,7 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             process = subprocess.Popen([BINARY, str(folder / "pgbouncer.ini")], stdout=log, stderr=log)
         try:
             _wait_until_it_listens(process, folder / "log")
-            yield PgBouncer(port, folder / "ca.pem", database)
+            yield PgBouncer(process, port, folder / "ca.pem", database)
         finally:
             process.kill()
             process.wait()
