@@ -57,6 +57,7 @@ class Project:
             "AWS_SECRET_ACCESS_KEY": "secret",
             "NEON_DATABASE_URL": f"postgresql://owner:{CANARY}@canary.example/neondb",
             "SLS_AWS_MONITORING_FREQUENCY": "10",  # poll every 10 ms
+            "SLS_SCHEMA_CACHE_BASE_DIR": str(NODE_TOOLS.parent / ".cache"),  # or each run compiles its schema: 2 s
         }
         return subprocess.run(
             command, cwd=self.folder, env=defaults | environment, capture_output=True, text=True, check=False
