@@ -1,5 +1,6 @@
 """Fixtures: one PostgreSQL, one migrated database, the entry points, and two users who both own todos."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -257,8 +258,14 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip for this machine."""
-    return build_zip(tmp_path_factory.mktemp("zip") / "todo-api.zip")
+    """The zip for this machine, built once and shared by the workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "todo-api.zip"
+    with (folder / "zip.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        return path if path.exists() else build_zip(path)
 
 
 @pytest.fixture(scope="session")

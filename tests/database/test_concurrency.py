@@ -40,8 +40,9 @@ def send(lambda_api: Api) -> Iterator[Send]:
     It returns the statuses, by list.
     """
     assert lambda_api  # has set the environment variables
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(PROCESSES, _begin, (spawn.Barrier(PROCESSES),)) as pool:
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(["todo_api.app"])  # imported once, not in each process
+    with forkserver.Pool(PROCESSES, _begin, (forkserver.Barrier(PROCESSES),)) as pool:
         yield lambda requests: pool.map(_send, requests, chunksize=1)
 
 

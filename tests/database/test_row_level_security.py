@@ -218,15 +218,15 @@ def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_by
     run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
     command = [sys.executable, "-m", "migrations"]
-    environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 4]
+    environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 2]
     concurrent = [subprocess.Popen(command, cwd=ROOT, env=environment) for environment in environments]
-    assert [migration.wait() for migration in concurrent] == [0] * 8
+    assert [migration.wait() for migration in concurrent] == [0] * 4
     for uri in uris:
         with app_on(uri) as call:
             assert call("GET", "/ready").status == 200
             assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
             assert call("GET", "/v1/todos", user="alice").json()["items"][0]["title"] == "x"
         assert run_sql(uri, "SELECT current_user, count(*) FROM todos") == [("neondb_owner", 1)]
-        assert [_leaks(without_filters({line}), uri) for line in FILTER_LINES] == [[]] * len(FILTER_LINES)
+        assert _leaks(without_filters(set(FILTER_LINES)), uri) == []
         migrate(uri, "base")
         migrate(uri)
