@@ -28,7 +28,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "project"
-        ignored = shutil.ignore_patterns(".*", "node_modules", "tests", "docs", "__pycache__")
+        ignored = shutil.ignore_patterns(".*", "node_modules", "tests", "docs")
         shutil.copytree(ROOT, self.folder, ignore=ignored)
         (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
         (self.folder / "deploy/build.py").write_text(BUILD)

@@ -1,0 +1,22 @@
+"""Read and check CloudFormation templates with cfn-lint.
+
+It is imported where it is used: that takes most of a second, which each worker of pytest-xdist would spend.
+"""
+
+from typing import Any
+
+
+def parsed(template: str) -> dict[str, Any]:
+    """Return the template, with each tag (`!Sub x`) as the function that it stands for (`Fn::Sub: x`)."""
+    from cfnlint.decode.cfn_yaml import loads  # type: ignore[import-untyped]  # has no types
+
+    content: dict[str, Any] = loads(template)
+    return content
+
+
+def findings(template: str) -> list[tuple[str, str]]:
+    """Return the rule and the name of the resource of each finding."""
+    from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]  # has no types
+
+    found = lint(template, config=ManualArgs(regions=["eu-central-1"]))
+    return sorted((finding.rule.id, finding.path[1]) for finding in found)
