@@ -77,7 +77,7 @@ def assert_linearizable_during_faults(database: Database, pool: Pool, rate: floa
         rate: the fraction of the proxy's connections that have a fault.
         soak: whether to go on for five minutes.
     """
-    seconds, at_most = (300, 900) if soak else (10, 120)
+    seconds, at_most = (300, 900) if soak else (5, 120)
     least = {"answered": 150, UNKNOWN: 10, SIGKILL: 2} | dict.fromkeys(FAULTS, 1)
     if soak:
         least = {name: number * 10 for name, number in least.items()}
