@@ -14,8 +14,6 @@ from tests.support.assertions import assert_problem
 from tests.support.clients import Api, Response
 from tests.support.users import User, new_user
 
-pytestmark = pytest.mark.pooled
-
 OTHER = '"2026-11-20T09:30:00.123456Z"'
 """A valid ETag of this API that no todo in these tests has."""
 
@@ -150,6 +148,7 @@ def test_list_and_create_ignore_preconditions(alice: User) -> None:
     assert alice("POST", "/v1/todos", headers=headers, json={"title": "x"}).status == 201
 
 
+@pytest.mark.pooled
 @pytest.mark.parametrize("operation", CHANGES)
 def test_write_compares_the_version_after_waiting_for_the_row_lock(
     local_api: Api, database: str, sql: Any, operation: str
@@ -169,6 +168,7 @@ def test_write_compares_the_version_after_waiting_for_the_row_lock(
     assert user.list()[1]["title"] == "meanwhile"
 
 
+@pytest.mark.pooled
 @pytest.mark.parametrize("operation", CHANGES)
 def test_only_one_of_20_concurrent_writes_with_the_same_etag_succeeds(
     local_api: Api, operation: str, *, soak: bool

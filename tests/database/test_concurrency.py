@@ -9,8 +9,6 @@ import pytest
 from tests.support.clients import Api, through_lambda
 from tests.support.users import User
 
-pytestmark = pytest.mark.pooled
-
 PROCESSES = 7
 _call: Api
 _barrier: Any

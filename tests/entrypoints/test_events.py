@@ -12,8 +12,6 @@ from tests.support.clients import Api, Response, handle, invoke
 from tests.support.events import REQUEST_ID, function_url_event, http_api_event, rest_api_event
 from tests.support.users import User, new_user
 
-pytestmark = pytest.mark.pooled
-
 ALL = "/v1/todos"
 ID = "c0ffee00-1234-4abc-9def-0123456789ab"
 ONE = f"{ALL}/{ID}"
