@@ -61,7 +61,7 @@ def test_api_matches_its_document_and_another_users_todos_stay_unchanged(
     (tmp_path / "users.json").write_text(json.dumps({"auth": auth}))
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json"]
     command += ["--phases", ",".join(PHASES), "--no-color"]
-    command += ["--max-time", "300"] if soak else ["--seed", str(SEED), "--max-examples", "12"]
+    command += ["--max-time", "300"] if soak else ["--seed", str(SEED), "--max-examples", "20"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ENTRY_POINT": entry_point}
     run = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.STDOUT, timeout=900, check=False)
     assert run.returncode == 0

@@ -137,7 +137,7 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
 ) -> None:
     monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.2)
     example = str(migrations.__doc__).split("\n\n    ")[1].split("\n\n")[0]
-    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD due_at timestamptz")
+    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD IF NOT EXISTS due_at timestamptz")
     migrate(uri)
     revisions.write(SECOND, SECOND, NEXT, dedent(f"    {example}"))
     create_user = "INSERT INTO users (id) VALUES ('owner')"

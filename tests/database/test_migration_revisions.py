@@ -50,7 +50,7 @@ def _revision(uri: str) -> str:
 def test_a_database_ahead_of_the_code_is_left_as_it_is(
     uri: str, run: Run, revisions: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD due_at timestamptz")
+    revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD IF NOT EXISTS due_at timestamptz")
     migrate(uri)
     monkeypatch.undo()
     sentence = f"Nothing to do: the database is at revision {NEXT}, and the newest of this code is {NEWEST}."

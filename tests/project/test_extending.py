@@ -28,9 +28,11 @@ def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> No
         run("git", "apply", str(patch))  # an error names the file and the line that no longer fit
         if patch.stem == "1-field":
             run(sys.executable, "-m", "dev.revision", "due_at")
+    (folder / "docs/openapi.json").write_text(run(sys.executable, "-m", "dev.openapi"))
     for check in (["check"], ["format", "--check"]):
         run(sys.executable, "-m", "ruff", *check, ".")
-    tests = ["tests/api/test_operations.py", "tests/database/test_row_level_security.py"]
+    names = ("api/test_operations", "contract/test_openapi", "database/test_row_level_security")
+    tests = [f"tests/{name}.py" for name in names]
     output = run(
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not local and not bypassrls", *tests
     )
