@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -11,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from itertools import chain, cycle, takewhile
+from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 from dev.bench.operations import OPERATIONS, event
 from dev.bench.worker import LIBPQ
-from tests.support.machine import ROOT, description
+from tests.support.machine import ROOT
 from tests.support.pgbouncer import BINARY, pgbouncer
 from tests.support.proxy import Traffic, TrafficCounter
 from tests.support.sql import changed_database, run_sql
@@ -35,7 +38,8 @@ LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the
 Reply = dict[str, Any]
 Samples = dict[str, list[tuple[Reply, Traffic]]]
 Result = dict[str, Any]
-Costs = dict[str, dict[str, Any]]  # by candidate: the different counts that were seen, and median milliseconds
+Costs = dict[str, dict[str, Any]]
+"""What an operation costs, by candidate: the different counts that were seen, and median milliseconds."""
 
 
 class Sizes(NamedTuple):
@@ -81,13 +85,14 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         result["pages"] = _pages(workers["this project"], database, sizes)
         log("load, then imports")
         # Past the proxies, which are one process and would be what is measured: PgBouncer ends TLS itself.
-        with pooler.watch() if BINARY else nullcontext() as result["request"]:  # one process, so no request waits
-            result["load"] = {1: _load(pooled_uri, 1, sizes.load_seconds)}
-        result["load"] |= {number: _load(pooled_uri, number, sizes.load_seconds) for number in sizes.processes}
+        with pooler.watch() if BINARY else nullcontext() as request:  # one process, so no request waits
+            alone = _load(pooled_uri, 1, sizes.load_seconds)
+        more = {number: _load(pooled_uri, number, sizes.load_seconds) for number in sizes.processes}
+        result |= {"request": request, "load": {1: alone} | more}
         if BINARY:
             result["pool"] = _small_pool(database, sizes.load_seconds)
         result["imports"] = _imports(uri, sizes.imports)
-    return result | {"date": datetime.now(UTC).date(), "machine": description(), "pooled": BINARY, "rows": sizes.rows}
+    return result | {"date": datetime.now(UTC).date(), "machine": _machine(), "pooled": BINARY, "rows": sizes.rows}
 
 
 class Worker:
@@ -225,3 +230,10 @@ def _imports(uri: str, number: int) -> dict[str, float]:
         seconds = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=variables)
         times[modules].append(float(seconds) * 1000)
     return {modules: statistics.median(found[1:]) for modules, found in times.items()}  # the first one compiles
+
+
+def _machine() -> str:
+    information = Path("/proc/cpuinfo")
+    model = re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
+    name = model[1] if model else platform.machine()
+    return f"{os.cpu_count()} times {name}, {platform.system()}, Python {platform.python_version()}"

@@ -5,13 +5,14 @@ from typing import Any
 
 from tests.support.events import http_api_event
 
-OPERATIONS: dict[str, tuple[str, str, dict[str, Any] | None, int]] = {  # method, path, body, status
+OPERATIONS: dict[str, tuple[str, str, dict[str, Any] | None, int]] = {
     "create": ("POST", "/v1/todos", {"title": "Buy milk", "description": "Two of them"}, 201),
     "list": ("GET", "/v1/todos", None, 200),
     "retrieve": ("GET", "/v1/todos/{id}", None, 200),
     "update": ("PATCH", "/v1/todos/{id}", {"title": "Buy bread"}, 200),
     "delete": ("DELETE", "/v1/todos/{id}", None, 204),
 }
+"""Method, path, body, and the status that answers it."""
 
 
 def event(name: str, user: str, todo_id: str = "", query: str = "") -> dict[str, Any]:

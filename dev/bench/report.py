@@ -1,5 +1,7 @@
 """What was measured, as a section of docs/performance.md."""
 
+import re
+
 from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Costs, Result
 from tests.support.machine import ROOT
 
@@ -9,7 +11,8 @@ BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 HEAD = """\
 Measured by `make bench` on {date} ({machine}): {server}, behind a
 proxy that ends TLS, as Neon's does, and makes each round trip last 10 ms. Each cell shows bare psycopg2 / this project
-/ SQLModel's tutorial, all with one URL. The first is hand-written: connect, one statement, dump the rows. Medians.
+/ SQLModel's tutorial, all with one URL. The first is a hand-written handler that connects, executes one statement and
+dumps the rows. Medians.
 
 | | connections | statements | round trips | wall, ms | wall ÷ bare psycopg2 | wall at 2 ms | CPU, ms |
 |---|---|---|---|---|---|---|---|"""
@@ -51,15 +54,18 @@ def replaced(page: str, section: str) -> str:
     """The page with this section between its markers.
 
     Raises:
-        ValueError: the page does not have the markers, in this order.
+        ValueError: the page does not have the markers, once and in order.
     """
-    before, _, old = page.partition(BEGIN)
-    _, end, after = old.partition(END)
-    if not end:
+    pattern = f"({re.escape(BEGIN)}\n).*({re.escape(END)})"
+    filled, found = re.subn(pattern, lambda match: f"{match[1]}{section}\n{match[2]}", page, flags=re.DOTALL)
+    if found != 1:
         raise ValueError(f"the page lacks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{section}\n{END}{after}"
+    return filled
 
 
 def _each(costs: Costs, what: str) -> str:
-    found = [costs[candidate][what] for candidate in CANDIDATES]
-    return " / ".join(f"{x:.1f}" if isinstance(x, float) else "-".join(map(str, sorted({x[0], x[-1]}))) for x in found)
+    return " / ".join(_shown(costs[candidate][what]) for candidate in CANDIDATES)
+
+
+def _shown(value: float | list[int]) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else "-".join(map(str, sorted({value[0], value[-1]})))

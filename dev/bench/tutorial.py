@@ -25,6 +25,7 @@ def _now() -> datetime:
 
 class User(SQLModel, table=True):
     __tablename__ = "users"
+
     id: str = Field(primary_key=True)
     created_at: datetime = Field(default_factory=_now, sa_type=DateTime(timezone=True))
 
@@ -37,6 +38,7 @@ class TodoBase(SQLModel):
 
 class Todo(TodoBase, table=True):
     __tablename__ = "todos"
+
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     user_id: str = Field(foreign_key="users.id")
     created_at: datetime = Field(default_factory=_now, sa_type=DateTime(timezone=True))

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-CONTEXT: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 19_000)  # what candidates use of Lambda's context
+CONTEXT: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 19_000)
+"""Lambda's context object, as far as a candidate looks at it."""
 
 LIBPQ, PACKAGES, OURS = "libpq and psycopg2", "the other packages", "this project"
 OUR_FILES = tuple(str(Path(__file__).parents[2] / name) for name in ("handler.py", "todo_api/"))

@@ -1,8 +1,5 @@
 """The optional tools of the tests, and whether this machine has them."""
 
-import os
-import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -52,11 +49,3 @@ TOOLS: dict[str, tuple[object, str]] = {
     ),
 }
 """By marker: whether this machine has the tool, and the message if it has not."""
-
-
-def description() -> str:
-    """Return the processors, the system and the Python of this machine."""
-    information = Path("/proc/cpuinfo")
-    model = re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
-    name = model[1] if model else platform.machine()
-    return f"{os.cpu_count()} times {name}, {platform.system()}, Python {platform.python_version()}"
