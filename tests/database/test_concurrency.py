@@ -1,46 +1,34 @@
 """Concurrent requests of several Lambda environments, each in its own process as on AWS."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.clients import Api, through_lambda
+from tests.support import handler_processes
 from tests.support.users import User
 
 PROCESSES = 7
-_call: Api
-_barrier: Any
 
 Request = tuple[str, str, str, dict[str, Any]]  # user, method, path, arguments of `Api`
 Send = Callable[[list[list[Request]]], list[list[int]]]
 
 
-def _begin(barrier: Any) -> None:
-    global _call, _barrier
-    _call, _barrier = Api(through_lambda), barrier
-    _call("GET", "/v1/todos", user="first-request")
-
-
 def _send(requests: list[Request]) -> list[int]:
     statuses = []
     for user, method, path, arguments in requests:
-        _barrier.wait(60)
-        statuses.append(_call(method, path, user=user, **arguments).status)
+        handler_processes.barrier.wait(60)
+        statuses.append(handler_processes.call(method, path, user=user, **arguments).status)
     return statuses
 
 
 @pytest.fixture(scope="module")
-def send(lambda_api: Api) -> Iterator[Send]:
+def send(environment: dict[str, str]) -> Iterator[Send]:
     """A function that sends the requests of seven lists, each in a warm process: all first ones, then all second ones.
 
     It returns the statuses, by list.
     """
-    assert lambda_api  # has set the environment variables
-    forkserver = multiprocessing.get_context("forkserver")
-    forkserver.set_forkserver_preload(["todo_api.app"])  # imported once, not in each process
-    with forkserver.Pool(PROCESSES, _begin, (forkserver.Barrier(PROCESSES),)) as pool:
+    with handler_processes.start(PROCESSES, environment["NEON_DATABASE_URL"]) as pool:
         yield lambda requests: pool.map(_send, requests, chunksize=1)
 
 

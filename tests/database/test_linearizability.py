@@ -20,20 +20,12 @@ from psycopg2.extensions import parse_dsn
 
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
+from tests.support import handler_processes
 from tests.support.fault_scenario import NOT_EXECUTED, UNKNOWN
 from tests.support.linearizability import Operation, Request, Todo, describe, is_linearizable, shortest
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import run_sql
-from tests.support.workload import (
-    FAULTS,
-    MUTATIONS,
-    PROCESSES,
-    RandomlyFaultyProxy,
-    perform_at_once,
-    processes,
-    read,
-    work,
-)
+from tests.support.workload import FAULTS, MUTATIONS, PROCESSES, RandomlyFaultyProxy, perform_at_once, read, work
 
 SIGKILL = "SIGKILL of PostgreSQL"
 TODOS, REQUESTS = 3, 25  # of each round: the todos that all processes share, and the requests of each process
@@ -64,7 +56,7 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def pool(database: Database) -> Iterator[Pool]:
-    with processes(database.proxied_uri) as pool:
+    with handler_processes.start(PROCESSES, database.proxied_uri) as pool:
         yield pool
 
 
@@ -126,7 +118,7 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
     settings = {"server_lifetime": 1, "server_connect_timeout": 1, "server_login_retry": 0.1}
     with (
         pgbouncer(database.uri, upstream=database.proxy.port, default_pool_size=4, **settings) as pooler,
-        processes(pooler.uri()) as pool,
+        handler_processes.start(PROCESSES, pooler.uri()) as pool,
     ):
         assert_linearizable_during_faults(database, pool, 0.5, soak=soak)
 

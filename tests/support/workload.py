@@ -1,21 +1,17 @@
-"""Processes with the Lambda handler that work on shared todos and record it, and a proxy with random faults."""
+"""Work of several processes on shared todos, which they record, and a proxy with random faults."""
 
-import logging
-import multiprocessing
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from math import inf
-from multiprocessing.pool import Pool
 from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy.dialects import postgresql
 
-from tests.support.clients import Api, Context, through_lambda
+from tests.support import handler_processes
+from tests.support.clients import Context
 from tests.support.fault_scenario import UNKNOWN
 from tests.support.linearizability import Operation, Request, Todo
 from tests.support.proxy import FaultyProxy
@@ -63,26 +59,6 @@ class RandomlyFaultyProxy(FaultyProxy):
 
 # --- in the processes -------------------------------------------------------------------------------------------------
 
-_call: Api
-_barrier: Any
-
-
-def _start(uri: str, barrier: Any) -> None:
-    global _call, _barrier
-    logging.basicConfig(handlers=[logging.NullHandler()])
-    os.environ["NEON_DATABASE_URL"] = uri
-    _call, _barrier = Api(through_lambda), barrier
-    _call("GET", "/health")
-
-
-@contextmanager
-def processes(uri: str) -> Iterator[Pool]:
-    """Start processes, each with a Lambda handler on this database. The functions below run in them."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__])  # import the libraries once
-    with server.Pool(PROCESSES, _start, (uri, server.Barrier(PROCESSES))) as pool:
-        yield pool
-
 
 def perform(request: Request, process: int) -> Operation:
     """Send one request and record it."""
@@ -94,7 +70,7 @@ def perform(request: Request, process: int) -> Operation:
     path = f"/v1/todos/{id_}{suffix}" if id_ else "/v1/todos"
     body: dict[str, Any] = {"json": fields} if fields else {}
     began = time.monotonic()
-    response = _call(method, path, user=USER, headers=headers, **body)
+    response = handler_processes.call(method, path, user=USER, headers=headers, **body)
     ended = time.monotonic()
     seen, outcome = None, str(response.status)
     if response.status == 503:
@@ -113,7 +89,7 @@ def work(arguments: tuple[int, str, Sequence[str], int]) -> list[Operation]:
     random = Random(f"{seed} {process}")  # noqa: S311  # reproducible, not secret
     known: dict[str, Todo] = {}  # what this process last saw
     history = []
-    _barrier.wait(60)
+    handler_processes.barrier.wait(60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Context, "get_remaining_time_in_millis", lambda _: 1_500)  # of which 500 are for the database
         for number in range(requests):
@@ -161,7 +137,7 @@ def perform_at_once(arguments: tuple[int, Request | None, str]) -> list[Operatio
     with pytest.MonkeyPatch.context() as patch:
         if mutation:
             MUTATIONS[mutation](patch)
-        _barrier.wait(60)
+        handler_processes.barrier.wait(60)
         return [] if request is None else [perform(request, process)]
 
 
@@ -176,7 +152,7 @@ def _not_executed(patch: pytest.MonkeyPatch) -> None:
 def _read_modify_write(patch: pytest.MonkeyPatch) -> None:
     def toggle(todos: repository.TodoRepository, todo_id: Any, versions: Any = None) -> Any:
         todo = todos.retrieve(todo_id)
-        _barrier.wait(60)  # every process has read before one writes
+        handler_processes.barrier.wait(60)  # every process has read before one writes
         return todos._change(todo_id, {"is_completed": not todo.is_completed}, versions)
 
     patch.setattr(repository.TodoRepository, "toggle", toggle)
