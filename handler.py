@@ -7,16 +7,18 @@ from mangum import Mangum
 
 from todo_api.app import create_app
 
-logging.getLogger("mangum").setLevel(logging.WARNING)  # its line for each request holds the raw path
+# Mangum's line for each request holds the raw path.
+logging.getLogger("mangum").setLevel(logging.WARNING)
 
 _mangum = Mangum(
     create_app(),
     lifespan="off",  # there is nothing to start or stop, and "auto" would try on every event
-    text_mime_types=["text/", "application/json", "application/problem+json"],  # anything else is sent as base64
+    # Anything else is sent as base64.
+    text_mime_types=["text/", "application/json", "application/problem+json"],
 )
 
-# Mangum raises if the port in one of these is not a number (https://github.com/Kludex/mangum/issues/303), and the
-# application reads neither.
+# Mangum raises if the port in one of these is not a number
+# (https://github.com/Kludex/mangum/issues/303), and the application reads neither.
 _UNREAD = ("host", "x-forwarded-port")
 
 
@@ -24,5 +26,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle one event of API Gateway or of a function URL."""
     for key in ("headers", "multiValueHeaders"):
         if headers := event.get(key):
-            event[key] = {name: value for name, value in headers.items() if name.lower() not in _UNREAD}
+            event[key] = {
+                name: value for name, value in headers.items() if name.lower() not in _UNREAD
+            }
     return _mangum(event, context)

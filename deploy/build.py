@@ -1,7 +1,7 @@
-"""Build the Lambda zip: our code, what requirements.txt names for Lambda's platform, and all of it compiled.
+"""Build the Lambda zip: our code and its packages for Lambda's platform, all of it compiled.
 
-It needs no package, and runs on Linux and macOS: `python3 deploy/build.py --help`. The same input gives the same bytes,
-so that nothing is deployed where nothing has changed.
+It needs no package, and runs on Linux and macOS: `python3 deploy/build.py --help`. The same input
+gives the same bytes, so that nothing is deployed where nothing has changed.
 """
 
 import argparse
@@ -23,8 +23,8 @@ MACHINES = {"arm64": ("aarch64", 183), "x86_64": ("x86_64", 62)}
 """Lambda's name of each architecture, with Linux's and ELF's (`e_machine`)."""
 
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-"""What Lambda's Amazon Linux 2023 (glibc 2.34) runs. pip takes these names literally: one that is left out is a wheel
-that is not found, or an older version of it."""
+"""What Lambda's Amazon Linux 2023 (glibc 2.34) runs. pip takes these names literally: one that is
+left out is a wheel that is not found, or an older version of it."""
 
 ZIPPED_MAX, UNZIPPED_MAX = 25_000_000, 80_000_000
 """Half as much again as there is now. Lambda takes more; a cold start has to load it."""
@@ -64,9 +64,8 @@ def build(target: Target, output: Path) -> str:
     with TemporaryDirectory(prefix="todo-api-zip-") as name:
         folder = Path(name).resolve()
         shutil.copy(ROOT / "handler.py", folder)
-        shutil.copytree(
-            ROOT / "todo_api", folder / "todo_api", ignore=shutil.ignore_patterns("__pycache__", ".DS_Store")
-        )
+        ignored = shutil.ignore_patterns("__pycache__", ".DS_Store")
+        shutil.copytree(ROOT / "todo_api", folder / "todo_api", ignore=ignored)
         refuse_secrets(folder)
         fetch(ROOT / "requirements.txt", target, folder)
         refuse_other_platforms(folder, target)
@@ -76,33 +75,42 @@ def build(target: Target, output: Path) -> str:
 
 
 def fetch(requirements: Path, target: Target, folder: Path) -> None:
-    """Put the wheels of `requirements` into `folder`, with uv or, if it is missing or fails, with pip: the same files.
+    """Put the wheels of `requirements` into `folder`.
+
+    With uv or, if it is missing or fails, with pip: the files are the same.
 
     Raises:
         BuildError: neither is there, or a wheel is not to be had.
     """
 
     def run(*command: str) -> bool:
-        # uv trusts only its own list of certificate authorities, unless this is set. pip needs no such setting.
+        # uv trusts only its own list of certificate authorities, unless this is set. pip needs no
+        # such setting.
         environment = {"UV_SYSTEM_CERTS": "1"} | os.environ
         return subprocess.run([*command, *options], env=environment, check=False).returncode == 0
 
     machine, _ = MACHINES[target.architecture]
-    options = ["--target", str(folder), "--python-version", target.python, "--only-binary", ":all:", "--no-deps"]
-    options += ["--require-hashes", "--quiet", "--requirement", str(requirements)]
+    options = ["--target", str(folder), "--python-version", target.python]
+    options += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--quiet"]
+    options += ["--requirement", str(requirements)]
     fetched = False
     if uv := shutil.which("uv"):
         for_lambda = ["--python", sys.executable, "--python-platform", f"{machine}-{PLATFORMS[0]}"]
-        fetched = run(uv, "pip", "install", *for_lambda, "--link-mode", "copy", "--no-compile-bytecode")
+        uv_options = ["--link-mode", "copy", "--no-compile-bytecode"]
+        fetched = run(uv, "pip", "install", *for_lambda, *uv_options)
         if not fetched:
             print("uv could not fetch every wheel, see above: trying pip.", file=sys.stderr)
     if not fetched:
         # --upgrade replaces what uv may have left half done.
-        for_lambda = ["--implementation", "cp", *(f"--platform={name}_{machine}" for name in PLATFORMS)]
-        pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "--upgrade"]
-        fetched = run(*pip, *for_lambda)
+        platforms = [f"--platform={name}_{machine}" for name in PLATFORMS]
+        for_lambda = ["--implementation", "cp", *platforms]
+        pip_options = ["--disable-pip-version-check", "--no-compile", "--upgrade"]
+        fetched = run(sys.executable, "-m", "pip", "install", *pip_options, *for_lambda)
     if not fetched:
-        raise BuildError(f"Not every wheel of {requirements.name} could be fetched, see above. It takes uv or pip.")
+        raise BuildError(
+            f"Not every wheel of {requirements.name} could be fetched, see above. "
+            "It takes uv or pip."
+        )
     # The two leave different traces; and nobody runs a program of a package's on Lambda.
     (folder / ".lock").unlink(missing_ok=True)
     shutil.rmtree(folder / "bin", ignore_errors=True)
@@ -123,7 +131,9 @@ def refuse_secrets(folder: Path) -> None:
             raise BuildError(f"{name} is named like a secret: move it out of {name.parts[0]}.")
         if found := SECRETS.search(content := path.read_bytes()):
             line = content.count(b"\n", 0, found.start()) + 1
-            raise BuildError(f"{name} has something like a secret in line {line}: take it out of the code.")
+            raise BuildError(
+                f"{name} has something like a secret in line {line}: take it out of the code."
+            )
 
 
 def refuse_other_platforms(folder: Path, target: Target) -> None:
@@ -135,26 +145,32 @@ def refuse_other_platforms(folder: Path, target: Target) -> None:
     not_made = f"is not made for Python {target.python} on {target.architecture}"
     machine, elf_machine = MACHINES[target.architecture]
     # https://packaging.python.org/specifications/platform-compatibility-tags
-    native = rf"(cp{target.tag}-cp{target.tag}|cp3\d+-abi3|py3-none)-({'|'.join(PLATFORMS)})_{machine}"
+    platforms = "|".join(PLATFORMS)
+    native = rf"(cp{target.tag}-cp{target.tag}|cp3\d+-abi3|py3-none)-({platforms})_{machine}"
+    tag = rf"^Tag: ((py2\.)?py3-none-any|{native})$"
     for path in folder.glob("*.dist-info/WHEEL"):
-        if not re.search(rf"^Tag: ((py2\.)?py3-none-any|{native})$", path.read_text(), re.MULTILINE):
+        if not re.search(tag, path.read_text(), re.MULTILINE):
             raise BuildError(f"The wheel {path.parent.stem} {not_made}.")
     for path in (path for path in _files(folder) if ".so" in path.suffixes):
         header = path.read_bytes()[:20]
         if header[:4] != b"\x7fELF" or int.from_bytes(header[18:20], "little") != elf_machine:
-            raise BuildError(f"{path.relative_to(folder)} {not_made}, but for another processor or system.")
+            raise BuildError(
+                f"{path.relative_to(folder)} {not_made}, but for another processor or system."
+            )
         if ".cpython-" in path.name and f".cpython-{target.tag}-" not in path.name:
             raise BuildError(f"{path.relative_to(folder)} {not_made}, but for another Python.")
     extension = f"psycopg2/_psycopg.cpython-{target.tag}-{machine}-linux-gnu.so"
     if not (folder / extension).exists():
-        raise BuildError(f"{extension} is missing: without psycopg2's extension there is no way to the database.")
+        raise BuildError(
+            f"{extension} is missing: without psycopg2's extension there is no way to the database."
+        )
 
 
 def compile_all(folder: Path, target: Target) -> None:
     """Compile with the target's own Python: no other makes bytecode that it reads.
 
-    Lambda can keep no bytecode of its own, for /var/task is read-only. `unchecked-hash` is what stays valid in a zip,
-    where files have no times of their own.
+    Lambda can keep no bytecode of its own, for /var/task is read-only. `unchecked-hash` is what
+    stays valid in a zip, where files have no times of their own.
 
     Raises:
         BuildError: something does not compile.
@@ -162,15 +178,20 @@ def compile_all(folder: Path, target: Target) -> None:
     python = interpreter(target.python)
     if python is None:
         print(
-            f"Warning: there is no Python {target.python} here, so the zip holds no bytecode, and the function takes "
-            f"3 to 4 times as long to start. To get one: uv python install {target.python}",
+            f"Warning: there is no Python {target.python} here, so the zip holds no bytecode, "
+            "and the function takes 3 to 4 times as long to start. "
+            f"To get one: uv python install {target.python}",
             file=sys.stderr,
         )
         return
-    command = [python, "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = [python, "-s", "-S", "-m", "compileall", "-q"]
+    command += ["--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", "/var/task", str(folder)]
-    # One process, in sorted order and with a fixed seed: what is interned or referred to twice is so every time.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # One process, in sorted order and with a fixed seed: what is interned or referred to twice is
+    # so every time.
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     if subprocess.run(command, env=environment | {"PYTHONHASHSEED": "0"}, check=False).returncode:
         raise BuildError("Not everything compiles, see above.")
 
@@ -180,19 +201,23 @@ def interpreter(version: str) -> str | None:
     candidates = [sys.executable, shutil.which(f"python{version}")]
     if uv := shutil.which("uv"):
         find = [uv, "python", "find", "--no-python-downloads", version]
-        candidates.append(subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip())
+        found = subprocess.run(find, capture_output=True, text=True, check=False)
+        candidates.append(found.stdout.strip())
     candidates += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     program = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
     for candidate in filter(None, candidates):
         # Asked, for a shim on the PATH may have nothing behind it.
-        said = subprocess.run([candidate, "-c", program], capture_output=True, text=True, check=False).stdout
-        if said.strip() == f"cpython {version}":
+        ask = [candidate, "-c", program]
+        answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if answer.stdout.strip() == f"cpython {version}":
             return candidate
     return None
 
 
 def write(folder: Path, output: Path) -> tuple[int, int]:
-    """Zip `folder`, whatever the times and rights of its files; returns the sizes, zipped and unzipped.
+    """Zip `folder`, whatever the times and rights of its files.
+
+    Returns the sizes, zipped and unzipped.
 
     Raises:
         BuildError: it is too large.
@@ -201,8 +226,10 @@ def write(folder: Path, output: Path) -> tuple[int, int]:
     draft = output.with_name(output.name + ".draft")
     with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in _files(folder):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # dated 1980, the first year of the zip format
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # a file that everyone may read, on Unix
+            # Dated 1980, the first year of the zip format.
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
+            # A file that everyone may read, on Unix.
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
         unzipped = sum(entry.file_size for entry in archive.infolist())
     zipped = draft.stat().st_size
@@ -224,9 +251,17 @@ def _files(folder: Path) -> list[Path]:
 def main() -> None:
     """Read the command line, build, and tell."""
     parser = argparse.ArgumentParser(description="Build the Lambda zip.")
-    parser.add_argument("--architecture", choices=MACHINES, default="arm64", help="Lambda's processor (arm64)")
-    parser.add_argument("--python", default=PYTHON, help=f"the Python that the zip is for, if not Lambda's ({PYTHON})")
-    parser.add_argument("--output", type=Path, default=ROOT / ".serverless/todo-api.zip", help="where the zip goes")
+    parser.add_argument(
+        "--architecture", choices=MACHINES, default="arm64", help="Lambda's processor (arm64)"
+    )
+    parser.add_argument(
+        "--python",
+        default=PYTHON,
+        help=f"the Python that the zip is for, if not Lambda's ({PYTHON})",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / ".serverless/todo-api.zip", help="where the zip goes"
+    )
     arguments = parser.parse_args()
     try:
         print(build(Target(arguments.architecture, arguments.python), arguments.output))

@@ -2,14 +2,18 @@
 
 const { spawnSync } = require("node:child_process");
 
-/** What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and the database. */
+/**
+ * What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and
+ * the database.
+ */
 class Deploy {
   constructor(serverless) {
     this.serverless = serverless;
     this.service = serverless.service;
     this.provider = serverless.getProvider("aws");
     this.hooks = {
-      // Now, because a deploy of what was packaged before (--package) takes everything else from that package's settings.
+      // Now, because a deploy of what was packaged before (--package) takes everything else from
+      // that package's settings.
       initialize: () => ({ migrate: this.migrates, rotate: this.rotates } = this.service.custom),
       "before:package:cleanup": () => this.check(),
       "before:package:createDeploymentArtifacts": () => this.build(),
@@ -20,7 +24,10 @@ class Deploy {
     };
   }
 
-  /** Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with everybody's defaults. */
+  /**
+   * Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with
+   * everybody's defaults.
+   */
   check() {
     const stage = this.provider.getStage();
     if (!/^(dev|prod|branch-[a-z0-9-]{1,16})$/.test(stage)) {
@@ -41,7 +48,10 @@ class Deploy {
     this.run("The zip was not built", process.env.PYTHON || "python3", ["deploy/build.py", ...options]);
   }
 
-  /** Migrate the stage's database, so that the new code never meets an older schema, and see to the function's login. */
+  /**
+   * Migrate the stage's database, so that the new code never meets an older schema, and see to the
+   * function's login.
+   */
   async prepareDatabase() {
     if (!this.migrates) return;
     const { SSM } = require("@aws-sdk/client-ssm"); // installed with osls, which uses it too
@@ -50,14 +60,18 @@ class Deploy {
     const env = { ...process.env, NEON_DATABASE_URL: await this.readParameter(this.service.custom.ownerUrlParameter) };
     delete env.NEON_DATABASE_URL_PARAMETER;
     this.serverless.cli.log("Migrating the database");
-    delete env.MAKEFLAGS; // of `make deploy`: with --ignore-errors, a failed migration would look like a success
+    // Of `make deploy`: with --ignore-errors, a failed migration would look like a success.
+    delete env.MAKEFLAGS;
     // Always to the newest revision, whatever REVISION is in the environment.
     const migrate = ["--silent", "migrate", "REVISION="];
     this.run("The migration failed, and nothing is deployed", "make", migrate, { env });
     await this.createLogin(env);
   }
 
-  /** Write a login of the function's own to the parameter that it reads, unless the one that is there works. */
+  /**
+   * Write a login of the function's own to the parameter that it reads, unless the one that is
+   * there works.
+   */
   async createLogin(environment) {
     const Name = this.service.provider.environment.NEON_DATABASE_URL_PARAMETER;
     const { databaseUrlKey } = this.service.custom;

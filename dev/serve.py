@@ -1,4 +1,7 @@
-"""The local server: the API on loopback, with a PostgreSQL of its own unless `NEON_DATABASE_URL` is set."""
+"""The local server: the API on loopback.
+
+It has a PostgreSQL of its own unless `NEON_DATABASE_URL` is set.
+"""
 
 import argparse
 import logging
@@ -41,20 +44,28 @@ BANNER = """
 class LineFormatter(logging.Formatter):
     """Formats a log record as one line, with its `extra` as `name=value` at the end."""
 
-    _usual = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+    _usual = frozenset(vars(logging.makeLogRecord({}))) | {
+        "message",
+        "asctime",
+        "color_message",
+        "taskName",
+    }
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        extra = [f"{name}={value}" for name, value in vars(record).items() if name not in self._usual]
+        extra = [
+            f"{name}={value}" for name, value in vars(record).items() if name not in self._usual
+        ]
         return " ".join([super().format(record), *extra])
 
 
 def application() -> "FastAPI":
-    """Build the application, in a process that ends when the reloader ends, even if that is killed."""
+    """Build the application, in a process that ends with the reloader, even if that is killed."""
     from todo_api.app import create_app  # imported here: the reloader process does not need it
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
-    # The number of requests that may wait for the database at once, each in a thread. anyio's default is 40.
+    # The number of requests that may wait for the database at once, each in a thread. anyio's
+    # default is 40.
     anyio.to_thread.current_default_thread_limiter().total_tokens = 64
     return create_app()
 
@@ -69,11 +80,18 @@ def _end_with_reloader() -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, choices=range(1, 65_536), metavar="1-65535")
     parser.add_argument(
-        "--data", type=Path, default=ROOT / ".postgres", help="where the embedded PostgreSQL's rows are"
+        "--port", type=int, default=8000, choices=range(1, 65_536), metavar="1-65535"
     )
-    parser.add_argument("--env-file", type=Path, help="settings, for the variables that the environment lacks")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT / ".postgres",
+        help="where the embedded PostgreSQL's rows are",
+    )
+    parser.add_argument(
+        "--env-file", type=Path, help="settings, for the variables that the environment lacks"
+    )
     arguments = parser.parse_args()
     if arguments.env_file:
         load_dotenv(arguments.env_file)
@@ -86,7 +104,8 @@ def main() -> None:
         with ExitStack() as stack:
             _refuse_port_in_use(arguments.port)
             rows = "the database that the environment names"
-            if not os.environ.get("NEON_DATABASE_URL") and not os.environ.get("NEON_DATABASE_URL_PARAMETER"):
+            variables = ("NEON_DATABASE_URL", "NEON_DATABASE_URL_PARAMETER")
+            if not any(os.environ.get(name) for name in variables):
                 rows = str(arguments.data)
                 os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
                 print(migrate(os.environ["NEON_DATABASE_URL"]))
@@ -128,11 +147,14 @@ def _serve(port: int) -> None:
             "disable_existing_loggers": False,
             "formatters": {"line": {"()": LineFormatter, "format": "%(levelname)s %(message)s"}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "loggers": {name: {"handlers": ["stderr"], "level": "INFO"} for name in ("uvicorn", "todo_api")},
+            "loggers": {
+                name: {"handlers": ["stderr"], "level": "INFO"} for name in ("uvicorn", "todo_api")
+            },
         },
     )
     listener = config.bind_socket()
-    # Connections inherit it. Without it, Nagle's algorithm delays each answer on a kept connection by 40 ms.
+    # Connections inherit it. Without it, Nagle's algorithm delays each answer on a kept connection
+    # by 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with suppress(KeyboardInterrupt):
         ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()

@@ -31,7 +31,8 @@ CONNECT_SECONDS = 20
 ADVISORY_LOCK_SECONDS = 120
 """How long to wait for another migration of the same database."""
 LOCK_TIMEOUT_SECONDS = 3
-"""How long a revision may wait for a lock on a table. All later statements on that table wait behind it."""
+"""How long a revision may wait for a lock on a table. All later statements on that table wait
+behind it."""
 RETRY_PAUSES = (1, 2, 4, 8)
 """Seconds between the attempts, in which those statements run."""
 RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
@@ -53,8 +54,12 @@ def migrate(uri: str, target: str = "head") -> str:
     revisions = revision_chain()
     if target not in ("head", *revisions) and not re.fullmatch("-[1-9][0-9]*", target):
         known = ", ".join(revisions)
-        raise CommandError(f"There is no revision {target}: choose one of {known}, head, or -1 to go one back.")
-    engine = create_engine("postgresql+psycopg2://", creator=lambda: _connect(direct_url(uri)), poolclass=pool.NullPool)
+        raise CommandError(
+            f"There is no revision {target}: choose one of {known}, head, or -1 to go one back."
+        )
+    engine = create_engine(
+        "postgresql+psycopg2://", creator=lambda: _connect(direct_url(uri)), poolclass=pool.NullPool
+    )
     try:
         with engine.connect() as connection:
             _lock(connection)
@@ -62,7 +67,9 @@ def migrate(uri: str, target: str = "head") -> str:
                 current = MigrationContext.configure(connection).get_current_revision() or "base"
             return _migrate(connection, revisions, current, target)
     except DBAPIError as error:
-        raise CommandError(f"The migration failed, and the database is unchanged: {error.orig}".strip()) from error
+        raise CommandError(
+            f"The migration failed, and the database is unchanged: {error.orig}".strip()
+        ) from error
 
 
 def _connect(url: str) -> extensions.connection:
@@ -76,7 +83,8 @@ def _connect(url: str) -> extensions.connection:
 def alembic_config(connection: Connection) -> Config:
     """Return the configuration for Alembic's commands."""
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))  # a value may refer to others by %
+    # Escaped, because a value may refer to others by %.
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     return config
 
 
@@ -84,7 +92,8 @@ def revision_chain() -> list[str]:
     """Return "base" and the revisions after it, oldest first."""
     scripts = ScriptDirectory(FOLDER)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # Alembic only warns of a number that is used twice, or missing
+        # Alembic only warns of a number that is used twice, or missing.
+        warnings.simplefilter("error", UserWarning)
         try:
             heads = scripts.get_heads()
         except UserWarning as warning:
@@ -102,7 +111,8 @@ def revision_chain() -> list[str]:
 def _lock(connection: Connection) -> None:
     """Take the advisory lock until the connection closes.
 
-    It is polled: a transaction that waits for it would stop another migration from building an index concurrently.
+    It is polled: a transaction that waits for it would stop another migration from building an
+    index concurrently.
     """
     deadline = time.monotonic() + ADVISORY_LOCK_SECONDS
     while True:
@@ -111,8 +121,8 @@ def _lock(connection: Connection) -> None:
                 return
         if time.monotonic() >= deadline:
             raise CommandError(
-                f"Another migration of this database has not ended for {ADVISORY_LOCK_SECONDS} s, and nothing was "
-                "changed by this one: run it again after that one."
+                f"Another migration of this database has not ended for {ADVISORY_LOCK_SECONDS} s, "
+                "and nothing was changed by this one: run it again after that one."
             )
         time.sleep(0.1)
 
@@ -121,9 +131,13 @@ def _migrate(connection: Connection, revisions: list[str], current: str, target:
     newest = revisions[-1]
     if current not in revisions:
         if target == "head" and current.isdecimal() and current > newest:
-            return f"Nothing to do: the database is at revision {current}, and the newest of this code is {newest}."
+            return (
+                f"Nothing to do: the database is at revision {current}, "
+                f"and the newest of this code is {newest}."
+            )
         raise CommandError(
-            f"The database is at revision {current}, which this code does not have: nothing was changed."
+            f"The database is at revision {current}, which this code does not have: "
+            "nothing was changed."
         )
     start = revisions.index(current)
     target = newest if target == "head" else target
@@ -131,15 +145,22 @@ def _migrate(connection: Connection, revisions: list[str], current: str, target:
     if start == end:
         return f"Nothing to do: the database is at revision {current}."
     if end < 0:
-        raise CommandError(f"The database is at revision {current}: it cannot go back by {target[1:]}.")
+        raise CommandError(
+            f"The database is at revision {current}: it cannot go back by {target[1:]}."
+        )
     change, direction = (command.upgrade, 1) if end > start else (command.downgrade, -1)
     for number in range(start, end, direction):
         _step(connection, change, revisions[number], revisions[number + direction])
     return f"The database is migrated from revision {current} to {revisions[end]}."
 
 
-def _step(connection: Connection, change: Callable[[Config, str], None], old: str, new: str) -> None:
-    """Go from one revision to the next, retrying while transactions of others hold a lock that it needs."""
+def _step(
+    connection: Connection, change: Callable[[Config, str], None], old: str, new: str
+) -> None:
+    """Go from one revision to the next.
+
+    Retries while transactions of others hold a lock that it needs.
+    """
     failed = f"The migration from revision {old} to {new} failed"
     lost = "the connection was lost, so the database is at one of the two. Run this again."
     for pause in (*RETRY_PAUSES, 0):
@@ -148,25 +169,31 @@ def _step(connection: Connection, change: Callable[[Config, str], None], old: st
                 connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_SECONDS * 1000:.0f}"))
             change(alembic_config(connection), new)
             return
-        except PendingRollbackError as error:  # raised in place of the first error, at the end of an autocommit block
+        except PendingRollbackError as error:
+            # Raised in place of the first error, at the end of an autocommit block.
             raise CommandError(f"{failed}: {lost}") from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise CommandError(f"{failed}: {lost}") from error
             connection.rollback()
             if getattr(error.orig, "pgcode", None) not in RETRIED:
-                raise CommandError(f"{failed}, and the database is at revision {old}: {error.orig}".strip()) from error
+                raise CommandError(
+                    f"{failed}, and the database is at revision {old}: {error.orig}".strip()
+                ) from error
         time.sleep(pause)
     raise CommandError(
-        f"{failed}, and the database is at revision {old}: {len(RETRY_PAUSES) + 1} times, other transactions "
-        f"kept it waiting for a lock for {LOCK_TIMEOUT_SECONDS} s. pg_stat_activity shows them."
+        f"{failed}, and the database is at revision {old}: {len(RETRY_PAUSES) + 1} times, "
+        f"other transactions kept it waiting for a lock for {LOCK_TIMEOUT_SECONDS} s. "
+        "pg_stat_activity shows them."
     )
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
-    parser.add_argument("revision", nargs="?", default="head", help="as in 0003, base, or -1 to go one back")
+    parser.add_argument(
+        "revision", nargs="?", default="head", help="as in 0003, base, or -1 to go one back"
+    )
     arguments = parser.parse_args()
     try:
         settings = Settings.from_environment()

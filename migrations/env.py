@@ -1,4 +1,7 @@
-"""What Alembic runs for each command (https://alembic.sqlalchemy.org/en/latest/tutorial.html#editing-the-ini-file)."""
+"""What Alembic runs for each command.
+
+See https://alembic.sqlalchemy.org/en/latest/tutorial.html#editing-the-ini-file.
+"""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Fixtures: one PostgreSQL, one migrated database, the entry points, and two users who both own todos."""
+"""Fixtures: one PostgreSQL, one migrated database, entry points, and two users with todos."""
 
 import fcntl
 import os
@@ -30,23 +30,35 @@ _MISSING = pytest.StashKey[list[str]]()
 LEAST_TESTS = {"direct": 1245, "--pgbouncer": 137, "--url": 200, "--quick": 15}
 """The minimum number of tests of each pass.
 
-`--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through either entry point
-and need no database, with `--quick` only those that are also marked `smoke`.
+`--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through
+either entry point and need no database, with `--quick` only those that are also marked `smoke`.
 """
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests at their long sizes")
-    parser.addoption("--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer")
-    parser.addoption("--url", help="run the tests of the API that need no database against this deployed stage")
+    parser.addoption(
+        "--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer"
+    )
+    parser.addoption(
+        "--url", help="run the tests of the API that need no database against this deployed stage"
+    )
     parser.addoption("--quick", action="store_true", help="run only the smoke tests; with --url")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Find the tools that this machine lacks. In CI, where nobody reads the report, a missing tool fails the run."""
+    """Find the tools that this machine lacks.
+
+    In CI, where nobody reads the report, a missing tool fails the run.
+    """
     tools = list(TOOLS.values())
     if config.getoption("--pgbouncer"):
-        tools = [(BINARY, "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer")]
+        tools = [
+            (
+                BINARY,
+                "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer",
+            )
+        ]
     if config.getoption("--url"):
         tools = []
     missing = [message for tool, message in tools if not tool]
@@ -56,7 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_MISSING] = missing
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Report the missing tools."""
     for message in config.stash[_MISSING]:
         terminalreporter.write_line(message)
@@ -94,10 +108,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a complete run with too few tests: a renamed marker or fixture must not drop tests silently."""
+    """Fail a complete run with too few tests.
+
+    A renamed marker or fixture must not drop tests silently.
+    """
     config = session.config
-    reporter = config.pluginmanager.get_plugin("terminalreporter")  # None in the workers of pytest-xdist
-    is_partial = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
+    # There is none in the workers of pytest-xdist.
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    is_partial = (
+        config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
+    )
     is_partial = is_partial or config.option.collectonly or config.stash[_MISSING]
     if reporter is None or is_partial or session.exitstatus != pytest.ExitCode.OK:
         return
@@ -106,7 +126,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     passed = len(reporter.stats.get("passed", []))
     if passed < least:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter.write_line(f"\nOnly {passed} tests ran, expected at least {least}. Is a marker missing?", red=True)
+        reporter.write_line(
+            f"\nOnly {passed} tests ran, expected at least {least}. Is a marker missing?", red=True
+        )
 
 
 @pytest.fixture(scope="session")
@@ -121,16 +143,21 @@ def through_pgbouncer(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--pgbouncer"))
 
 
-# --- databases --------------------------------------------------------------------------------------------------------
+# --- databases ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One PostgreSQL for the whole run, with a time zone other than UTC to find code that assumes UTC."""
+    """One PostgreSQL for the whole run.
+
+    Its time zone is not UTC, to find code that assumes UTC.
+    """
     # Not tmp_path: when root runs the tests, PostgreSQL runs as another user and cannot enter it.
     with (
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
-        Postgres(Path(folder), "fsync=off", "timezone=Asia/Kathmandu", "max_connections=200") as server,
+        Postgres(
+            Path(folder), "fsync=off", "timezone=Asia/Kathmandu", "max_connections=200"
+        ) as server,
     ):
         yield server
 
@@ -170,8 +197,13 @@ def sql(database: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
 
 
 @pytest.fixture(scope="session")
-def path_to_database(database: str, *, through_pgbouncer: bool) -> Iterator[tuple[str, TrafficCounter]]:
-    """The database's URI for the API, through the traffic counter and optionally PgBouncer, and the counter."""
+def path_to_database(
+    database: str, *, through_pgbouncer: bool
+) -> Iterator[tuple[str, TrafficCounter]]:
+    """The database's URI for the API, and the traffic counter that it leads through.
+
+    With `--pgbouncer`, it also leads through PgBouncer.
+    """
     with counted_path(database, pooled=through_pgbouncer) as path:
         yield path
 
@@ -185,10 +217,14 @@ def wire(path_to_database: tuple[str, TrafficCounter]) -> TrafficCounter:
 @pytest.fixture(scope="session")
 def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
     """The environment of the API under test."""
-    return {"NEON_DATABASE_URL": path_to_database[0], "CORS_ORIGINS": ",".join(ORIGINS), "LOG_LEVEL": "DEBUG"}
+    return {
+        "NEON_DATABASE_URL": path_to_database[0],
+        "CORS_ORIGINS": ",".join(ORIGINS),
+        "LOG_LEVEL": "DEBUG",
+    }
 
 
-# --- entry points -----------------------------------------------------------------------------------------------------
+# --- entry points ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -225,7 +261,10 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         pytest.exit(f"No test can run: {error}", returncode=1)
     with closing(stage):
         if todos:
-            pytest.exit("The users of the tests must have no todos. Has an earlier run been killed?", returncode=1)
+            pytest.exit(
+                "The users of the tests must have no todos. Has an earlier run been killed?",
+                returncode=1,
+            )
         yield stage
         assert stage.todos() == []
 
@@ -239,21 +278,24 @@ def stage_api(stage: Stage) -> Iterator[Api]:
 
 @pytest.fixture
 def either_api(request: pytest.FixtureRequest) -> Api:
-    """The API, through each entry point in turn: the Lambda handler and the local server, or a deployed stage."""
+    """The API, through each entry point in turn.
+
+    The Lambda handler and the local server, or a deployed stage.
+    """
     api: Api = request.getfixturevalue(f"{request.param}_api")
     return api
 
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for a fake AWS, and no database URL, which `lambda_api` leaves in the environment."""
+    """Credentials for a fake AWS, and no database URL, which `lambda_api` leaves behind."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
 
 
-# --- the Lambda zip ---------------------------------------------------------------------------------------------------
+# --- the Lambda zip -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -276,7 +318,7 @@ def task(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# --- users ------------------------------------------------------------------------------------------------------------
+# --- users ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

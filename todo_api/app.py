@@ -20,8 +20,14 @@ from todo_api.settings import Settings
 
 # CORS: the headers that scripts of other origins may send and read.
 REQUEST_HEADERS = [
-    "Content-Type", "X-User-Id", "Authorization", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-Id",
-]  # fmt: skip
+    "Content-Type",
+    "X-User-Id",
+    "Authorization",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "X-Request-Id",
+]
 RESPONSE_HEADERS = ["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"]
 
 logger = logging.getLogger("todo_api")
@@ -30,7 +36,8 @@ logger = logging.getLogger("todo_api")
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application, with settings from the environment if none are given.
 
-    It contains the engine and the Parameter Store client, so that a SnapStart snapshot does too. Nothing connects.
+    It contains the engine and the Parameter Store client, so that a SnapStart snapshot does too.
+    Nothing connects.
 
     Raises:
         SettingsError: an environment variable is missing or invalid.
@@ -45,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         servers=openapi.SERVERS,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        # Overrides FastAPI's absolute URL, so that /docs also works behind a stage or an API mapping.
+        # Relative, unlike FastAPI's own, so that /docs also works behind a stage or an API mapping.
         swagger_ui_parameters={"url": "openapi.json", "persistAuthorization": True},
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
@@ -60,15 +67,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             ),
             Middleware(RequestMiddleware),
         ],
-        # FastAPI has its own handlers for these two. RequestMiddleware handles all other exceptions.
-        exception_handlers={RequestValidationError: problem_handler, HTTPException: problem_handler},
+        # FastAPI has its own handlers for these two. RequestMiddleware handles all others.
+        exception_handlers={
+            RequestValidationError: problem_handler,
+            HTTPException: problem_handler,
+        },
     )
     app.state.settings = settings
     read_url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)
     app.state.database = Database(read_url, SESSION_SETUP_SQL)
     app.include_router(routes.router)
     app.include_router(health.router)
-    app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]  # FastAPI's documented way
+    # FastAPI's documented way to change the document.
+    app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]
     return app
 
 

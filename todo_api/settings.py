@@ -12,11 +12,14 @@ _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})
 
 
 class SettingsError(Exception):
-    """A variable is missing or invalid. The message names it and never repeats its value, which may be a password."""
+    """A variable is missing or invalid.
+
+    The message names it and never repeats its value, which may be a password.
+    """
 
 
 def _origins(value: object) -> tuple[str, ...]:
-    """Split a comma-separated list of browser origins, as browsers send them (RFC 6454, section 6.2)."""
+    """Split a comma-separated list of origins, as browsers send them (RFC 6454, section 6.2)."""
     origins = tuple(origin.strip() for origin in str(value).split(",") if origin.strip())
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError("must list origins such as https://app.example, separated by commas")
@@ -32,10 +35,10 @@ class Settings(BaseSettings):
     """The connection URL of Neon's pooled endpoint. A secret."""
 
     neon_database_url_parameter: Annotated[str | None, Field(min_length=1)] = None
-    """Instead of the URL, the name of a parameter in AWS Systems Manager's Parameter Store that holds it."""
+    """Instead of the URL, the name of a parameter that holds it in AWS's Parameter Store."""
 
     identity_source: Literal["header", "authorizer"] = "header"
-    """Where the caller's user id comes from: the `X-User-Id` header, or API Gateway's authorizer."""
+    """Where the caller's user id comes from: the header `X-User-Id` or API Gateway's authorizer."""
 
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     """The browser origins that may call the API."""
@@ -43,7 +46,10 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_timeout_seconds: Annotated[float, Field(ge=0.1, le=25)] = 8
-    """The longest wait of one request for the database. At most 25, because API Gateway itself answers after 30 s."""
+    """The longest wait of one request for the database.
+
+    At most 25, because API Gateway itself answers after 30 s.
+    """
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -58,10 +64,10 @@ class Settings(BaseSettings):
             error = invalid.errors(include_url=False, include_input=False)[0]
             name, reason = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
         else:
-            if (settings.neon_database_url is None) is not (settings.neon_database_url_parameter is None):
+            has_url = settings.neon_database_url is not None
+            has_parameter = settings.neon_database_url_parameter is not None
+            if has_url != has_parameter:
                 return settings
             name = "neon_database_url"
-            reason = (
-                "is not set" if settings.neon_database_url is None else "is set together with the name of a parameter"
-            )
+            reason = "is set together with the name of a parameter" if has_url else "is not set"
         raise SettingsError(f"The environment variable {name.upper()} is not usable: {reason}.")

@@ -1,4 +1,7 @@
-"""Measure and print, and with `--write` put the result into docs/performance.md: `python -m dev.bench [--quick]`."""
+"""Measure and print the costs of a request: `python -m dev.bench [--quick]`.
+
+With `--write`, put the result into docs/performance.md.
+"""
 
 import argparse
 import sys
@@ -17,16 +20,21 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: under a minute")
-    parser.add_argument("--write", action="store_true", help="write the result into docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write the result into docs/performance.md"
+    )
     arguments = parser.parse_args()
     try:
         with (
             TemporaryDirectory(prefix="todo-api-bench-") as folder,
-            Postgres(Path(folder), "fsync=off", "max_wal_size=4GB") as server,  # the disk is not what is compared
+            # Without fsync, because the disk is not what is compared.
+            Postgres(Path(folder), "fsync=off", "max_wal_size=4GB") as server,
         ):
-            # Hash the password 4,096 times, PostgreSQL's default: the embedded server does it once, which is cheaper.
+            # Hash the password 4,096 times, PostgreSQL's default: the embedded server does it once,
+            # which is cheaper.
             password = parse_dsn(server.uri)["password"]
-            run_sql(server.uri, "SET scram_iterations = 4096", f"ALTER ROLE postgres PASSWORD '{password}'")
+            hash_again = f"ALTER ROLE postgres PASSWORD '{password}'"
+            run_sql(server.uri, "SET scram_iterations = 4096", hash_again)
             migrate(server.uri)
             sizes = measure.QUICK if arguments.quick else measure.FULL
             result = measure.run(server.uri, sizes, lambda text: print(text, file=sys.stderr))

@@ -1,7 +1,7 @@
-"""A Lambda handler written by hand, with psycopg2 and `json` and nothing else: what a request costs at least.
+"""A Lambda handler written by hand, with psycopg2 and `json` only: the least that a request costs.
 
-It connects, executes one statement, and dumps the rows. It checks nothing, so it is not to be imitated: it is what the
-driver, TLS and the network cost by themselves.
+It connects, executes one statement, and dumps the rows. It checks nothing, so it is not to be
+imitated: it is what the driver, TLS and the network cost by themselves.
 """
 
 import json
@@ -16,11 +16,15 @@ INSERT = (
     "INSERT INTO todos (user_id, title, description, is_completed) "
     f"VALUES (%(user)s, %(title)s, %(description)s, %(is_completed)s) RETURNING {COLUMNS}"
 )
-LIST = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s ORDER BY created_at DESC, id DESC LIMIT 50"
+LIST = (
+    f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s "
+    "ORDER BY created_at DESC, id DESC LIMIT 50"
+)
 SELECT = f"SELECT {COLUMNS} FROM todos WHERE user_id = %(user)s AND id = %(id)s"
 DELETE = "DELETE FROM todos WHERE user_id = %(user)s AND id = %(id)s RETURNING id"
 UPDATE = (
-    "UPDATE todos SET {changes}, updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') "
+    "UPDATE todos SET {changes}, "
+    "updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond') "
     f"WHERE user_id = %(user)s AND id = %(id)s RETURNING {COLUMNS}"
 )
 
@@ -42,7 +46,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         case "DELETE", _:
             status, statement = 204, DELETE
         case _:
-            status, statement = 200, UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in fields))
+            status = 200
+            statement = UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in fields))
     connection = psycopg2.connect(os.environ["NEON_DATABASE_URL"])
     connection.autocommit = True
     with connection.cursor() as cursor:

@@ -1,4 +1,7 @@
-"""The measurements. Candidates take turns, so that whatever else the machine does affects all of them alike."""
+"""The measurements.
+
+Candidates take turns, so that whatever else the machine does affects all of them alike.
+"""
 
 import json
 import os
@@ -32,18 +35,23 @@ CANDIDATES = {  # the module of each candidate's handler
     "SQLModel tutorial": "dev.bench.tutorial",
 }
 ROUND_TRIP_SECONDS, SHORT_ROUND_TRIP_SECONDS = 0.01, 0.002
-POOL_SIZE, POOL_CLIENTS, SLEEP_SECONDS = 2, 4, 0.5  # server connections, processes, and the duration of an insert
-LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"  # what the handler cannot do without
+# Server connections, processes, and the duration of an insert.
+POOL_SIZE, POOL_CLIENTS, SLEEP_SECONDS = 2, 4, 0.5
+# What the handler cannot do without.
+LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"
 
 Reply = dict[str, Any]
 Samples = dict[str, list[tuple[Reply, Traffic]]]
 Result = dict[str, Any]
 Costs = dict[str, dict[str, Any]]
-"""What an operation costs, by candidate: the different counts that were seen, and median milliseconds."""
+"""What an operation costs, by candidate: the different counts seen, and median milliseconds."""
 
 
 class Sizes(NamedTuple):
-    """How often each thing is done; `page` is the far page of `rows` todos that is compared with the first."""
+    """How often each thing is done.
+
+    `page` is the far page of `rows` todos that is compared with the first.
+    """
 
     rounds: int
     first: int
@@ -60,11 +68,16 @@ QUICK = Sizes(3, 1, 3, 60_000, 1_000, 10, (10,), 1)
 
 
 def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
-    """Measure everything on a migrated database that nobody else uses, through PgBouncer where it is installed."""
+    """Measure everything on a migrated database that nobody else uses.
+
+    Through PgBouncer where it is installed.
+    """
     with ExitStack() as stack:
         pooled_uri = database
         if BINARY:
-            pooler = stack.enter_context(pgbouncer(database, client_tls_sslmode="allow", default_pool_size=10))
+            pooler = stack.enter_context(
+                pgbouncer(database, client_tls_sslmode="allow", default_pool_size=10)
+            )
             pooled_uri = pooler.uri()
         neon = stack.enter_context(tls_terminator(pooled_uri))
         uri, wire = neon.uri(), neon.counter
@@ -73,26 +86,40 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         for candidate in list(CANDIDATES) * sizes.first:
             with Worker(candidate, uri) as worker:
                 samples[candidate].append(worker.measured("list", wire, ROUND_TRIP_SECONDS))
-        workers = {candidate: stack.enter_context(Worker(candidate, uri)) for candidate in CANDIDATES}
+        workers = {
+            candidate: stack.enter_context(Worker(candidate, uri)) for candidate in CANDIDATES
+        }
         for worker in workers.values():
-            _make_todos(database, worker.user, PAGE_DEFAULT + 10)  # so that the page of the list is a full one
+            # Enough todos for a full page.
+            _make_todos(database, worker.user, PAGE_DEFAULT + 10)
         result: Result = {"first": _costs(samples)}
-        for name, delay in {"operations": ROUND_TRIP_SECONDS, "operations, near": SHORT_ROUND_TRIP_SECONDS}.items():
-            log(f"{sizes.rounds} rounds of {len(OPERATIONS)} operations, {delay * 1000:.0f} ms for a round trip")
+        delays = {"operations": ROUND_TRIP_SECONDS, "operations, near": SHORT_ROUND_TRIP_SECONDS}
+        for name, delay in delays.items():
+            log(
+                f"{sizes.rounds} rounds of {len(OPERATIONS)} operations, "
+                f"{delay * 1000:.0f} ms for a round trip"
+            )
             result[name] = _operations(workers, wire, sizes.rounds, delay)
-        result["parts"] = _parts(uri, result["operations"]["update"]["this project"]["cpu"], sizes.rounds)
+        cpu = result["operations"]["update"]["this project"]["cpu"]
+        result["parts"] = _parts(uri, cpu, sizes.rounds)
         log(f"pages of {sizes.rows:,} todos")
         result["pages"] = _pages(workers["this project"], database, sizes)
         log("load, then imports")
-        # Past the proxies, which are one process and would be what is measured: PgBouncer ends TLS itself.
-        with pooler.watch() if BINARY else nullcontext() as request:  # one process, so no request waits
+        # Past the proxies, which are one process and would be what is measured: PgBouncer ends TLS
+        # itself. `alone` is one process, so no request waits.
+        with pooler.watch() if BINARY else nullcontext() as request:
             alone = _load(pooled_uri, 1, sizes.load_seconds)
         more = {number: _load(pooled_uri, number, sizes.load_seconds) for number in sizes.processes}
         result |= {"request": request, "load": {1: alone} | more}
         if BINARY:
             result["pool"] = _small_pool(database, sizes.load_seconds)
         result["imports"] = _imports(uri, sizes.imports)
-    return result | {"date": datetime.now(UTC).date(), "machine": _machine(), "pooled": BINARY, "rows": sizes.rows}
+    return result | {
+        "date": datetime.now(UTC).date(),
+        "machine": _machine(),
+        "pooled": BINARY,
+        "rows": sizes.rows,
+    }
 
 
 class Worker:
@@ -117,7 +144,8 @@ class Worker:
 
     def invoke(self, name: str, query: str = "") -> Reply:
         """Send an operation's event, about the todo that was created last."""
-        to_worker, from_worker = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+        to_worker = cast(IO[str], self._process.stdin)
+        from_worker = cast(IO[str], self._process.stdout)
         to_worker.write(json.dumps(event(name, self.user, self.todo_id, query)) + "\n")
         to_worker.flush()
         reply: Reply = json.loads(from_worker.readline())
@@ -140,7 +168,9 @@ def _costs(samples: Samples) -> Costs:
             "connections": sorted({traffic.connections for _, traffic in found}),
             "statements": sorted({len(traffic.statements) for _, traffic in found}),
             # TCP's own is made before the proxy sees anything.
-            "round trips": sorted({traffic.round_trips + traffic.connections for _, traffic in found}),
+            "round trips": sorted(
+                {traffic.round_trips + traffic.connections for _, traffic in found}
+            ),
             "wall": statistics.median(reply["wall"] for reply, _ in found),
             "cpu": statistics.median(reply["cpu"] for reply, _ in found),
         }
@@ -148,27 +178,43 @@ def _costs(samples: Samples) -> Costs:
     }
 
 
-def _operations(workers: dict[str, Worker], wire: TrafficCounter, rounds: int, delay: float) -> dict[str, Costs]:
-    samples: dict[str, Samples] = {name: {candidate: [] for candidate in workers} for name in OPERATIONS}
+def _operations(
+    workers: dict[str, Worker], wire: TrafficCounter, rounds: int, delay: float
+) -> dict[str, Costs]:
+    samples: dict[str, Samples] = {
+        name: {candidate: [] for candidate in workers} for name in OPERATIONS
+    }
     for number in range(-1, rounds):  # the first round only warms up
         for name in OPERATIONS:
-            replies = {candidate: worker.measured(name, wire, delay) for candidate, worker in workers.items()}
-            titles = {str(reply["response"]["body"]).count('"title"') for reply, _ in replies.values()}
+            replies = {
+                candidate: worker.measured(name, wire, delay)
+                for candidate, worker in workers.items()
+            }
+            titles = {
+                str(reply["response"]["body"]).count('"title"') for reply, _ in replies.values()
+            }
             if len(titles) > 1:
-                raise ValueError(f"the candidates answer {name} with different numbers of todos: {titles}")
+                raise ValueError(
+                    f"the candidates answer {name} with different numbers of todos: {titles}"
+                )
             for candidate, measured in replies.items():
                 samples[name][candidate] += [measured] if number >= 0 else []
     return {name: _costs(found) for name, found in samples.items()}
 
 
 def _parts(uri: str, cpu: float, rounds: int) -> dict[str, float]:
-    """CPU milliseconds of an update by part. Profiling slows down Python code only, so that gets what libpq leaves."""
+    """CPU milliseconds of an update by part.
+
+    Profiling slows down Python code only, so that gets what libpq leaves.
+    """
     with Worker("this project", uri, "--parts") as worker:
         worker.invoke("create")
-        samples = [worker.invoke("update")["parts"] for _ in range(rounds + 1)][1:]  # the first one only warms up
+        # The first one only warms up.
+        samples = [worker.invoke("update")["parts"] for _ in range(rounds + 1)][1:]
     parts = {part: statistics.median(sample[part] for sample in samples) for part in samples[0]}
     libpq = parts.pop(LIBPQ)
-    return {LIBPQ: libpq} | {part: time / sum(parts.values()) * (cpu - libpq) for part, time in parts.items()}
+    total = sum(parts.values())
+    return {LIBPQ: libpq} | {part: time / total * (cpu - libpq) for part, time in parts.items()}
 
 
 def _pages(worker: Worker, database: str, sizes: Sizes) -> dict[int, float]:
@@ -176,7 +222,9 @@ def _pages(worker: Worker, database: str, sizes: Sizes) -> dict[int, float]:
     _make_todos(database, worker.user, sizes.rows)
     offset = (sizes.page - 1) * PAGE_DEFAULT - 1
     rows = "FROM todos WHERE user_id = 'bench|pages' ORDER BY created_at DESC, id DESC"
-    ((created_at, todo_id),) = run_sql(database, f"SELECT created_at, id::text {rows} OFFSET {offset} LIMIT 1")
+    ((created_at, todo_id),) = run_sql(
+        database, f"SELECT created_at, id::text {rows} OFFSET {offset} LIMIT 1"
+    )
     queries = {1: "", sizes.page: f"?cursor={Cursor(created_at, UUID(todo_id), None)}"}
     times: dict[int, list[float]] = {page: [] for page in queries}
     for page, query in list(queries.items()) * sizes.pages:
@@ -190,13 +238,19 @@ def _make_todos(database: str, user: str, number: int) -> None:
         f"INSERT INTO users (id) VALUES ('{user}') ON CONFLICT DO NOTHING",
         "SET session_replication_role = replica",  # no need to look up the user for each row
         "INSERT INTO todos (user_id, title, created_at) "
-        f"SELECT '{user}', 'Todo ' || n, now() - n * interval '1 second' FROM generate_series(1, {number}) n",
+        f"SELECT '{user}', 'Todo ' || n, now() - n * interval '1 second' "
+        f"FROM generate_series(1, {number}) n",
         "VACUUM ANALYZE todos",
     )
 
 
-def _load(uri: str, processes: int, seconds: float, operations: Iterable[str] = OPERATIONS) -> dict[str, float]:
-    """Requests per second and their p95 in milliseconds, from instances that each handle one after the other."""
+def _load(
+    uri: str, processes: int, seconds: float, operations: Iterable[str] = OPERATIONS
+) -> dict[str, float]:
+    """Requests per second and their p95 in milliseconds.
+
+    From instances that each handle one request after the other.
+    """
     with ExitStack() as stack, ThreadPoolExecutor(processes) as pool:
         workers = [stack.enter_context(Worker("this project", uri)) for _ in range(processes)]
         list(pool.map(lambda worker: worker.invoke("create"), workers))  # until all have started
@@ -207,15 +261,23 @@ def _load(uri: str, processes: int, seconds: float, operations: Iterable[str] = 
             return [worker.invoke(name)["wall"] for name in names]
 
         times = sorted(chain.from_iterable(pool.map(use, workers)))
-        rate = len(times) / (time.monotonic() - end + seconds)  # before the processes end, which takes a while
+        # Taken before the processes end, which takes a while.
+        rate = len(times) / (time.monotonic() - end + seconds)
     return {"rate": rate, "p95": times[int(len(times) * 0.95)]}
 
 
 def _small_pool(database: str, seconds: float) -> dict[str, float]:
-    """Creates per second through a pool that is too small, and the seconds for which each holds a server connection."""
-    slow = f"ALTER TABLE todos ADD CONSTRAINT slow CHECK (pg_sleep({SLEEP_SECONDS})::text IS NOT NULL) NOT VALID"
+    """Creates per second through a pool that is too small.
+
+    And the seconds for which each holds a server connection.
+    """
+    sleeps = f"CHECK (pg_sleep({SLEEP_SECONDS})::text IS NOT NULL)"
+    slow = f"ALTER TABLE todos ADD CONSTRAINT slow {sleeps} NOT VALID"
     undo = "ALTER TABLE todos DROP CONSTRAINT slow"
-    with changed_database(database, slow, undo), pgbouncer(database, default_pool_size=POOL_SIZE) as pooler:
+    with (
+        changed_database(database, slow, undo),
+        pgbouncer(database, default_pool_size=POOL_SIZE) as pooler,
+    ):
         with pooler.watch() as request:  # alone, so without waiting
             _load(pooler.uri(), 1, seconds, ["create"])
         rate = _load(pooler.uri(), POOL_CLIENTS, seconds, ["create"])["rate"]
@@ -224,16 +286,23 @@ def _small_pool(database: str, seconds: float) -> dict[str, float]:
 
 def _imports(uri: str, number: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"handler": [], LIBRARIES: []}
-    variables = os.environ | {"NEON_DATABASE_URL": uri, "PYTHONDONTWRITEBYTECODE": ""}  # keep bytecode, as in the zip
+    # Keep bytecode, as in the zip.
+    variables = os.environ | {"NEON_DATABASE_URL": uri, "PYTHONDONTWRITEBYTECODE": ""}
     for modules in list(times) * (number + 1):
-        code = f"import time; began = time.process_time(); import {modules}; print(time.process_time() - began)"
+        code = (
+            f"import time; began = time.process_time(); import {modules}; "
+            "print(time.process_time() - began)"
+        )
         seconds = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=variables)
         times[modules].append(float(seconds) * 1000)
-    return {modules: statistics.median(found[1:]) for modules, found in times.items()}  # the first one compiles
+    # The first one is left out, because it compiles.
+    return {modules: statistics.median(found[1:]) for modules, found in times.items()}
 
 
 def _machine() -> str:
     information = Path("/proc/cpuinfo")
-    model = re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
+    model = (
+        re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
+    )
     name = model[1] if model else platform.machine()
     return f"{os.cpu_count()} times {name}, {platform.system()}, Python {platform.python_version()}"

@@ -1,4 +1,7 @@
-"""Five operations, in the order of a todo's life, as events: replace and toggle cost what update costs."""
+"""Five operations, in the order of a todo's life, as events.
+
+Replace and toggle cost what update costs.
+"""
 
 import json
 from typing import Any

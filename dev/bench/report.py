@@ -10,11 +10,14 @@ BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 
 HEAD = """\
 Measured by `make bench` on {date} ({machine}): {server}, behind a
-proxy that ends TLS, as Neon's does, and makes each round trip last 10 ms. Each cell shows bare psycopg2 / this project
-/ SQLModel's tutorial, all with one URL. The first is a hand-written handler that connects, executes one statement and
+proxy that ends TLS, as Neon's does, and makes each round trip last 10 ms. \
+Each cell shows bare psycopg2 / this project
+/ SQLModel's tutorial, all with one URL. \
+The first is a hand-written handler that connects, executes one statement and
 dumps the rows. Medians.
 
-| | connections | statements | round trips | wall, ms | wall ÷ bare psycopg2 | wall at 2 ms | CPU, ms |
+| | connections | statements | round trips | wall, ms | wall ÷ bare psycopg2 \
+| wall at 2 ms | CPU, ms |
 |---|---|---|---|---|---|---|---|"""
 
 
@@ -24,28 +27,42 @@ def markdown(result: Result) -> str:
     server = "PostgreSQL and PgBouncer" if result["pooled"] else "PostgreSQL"
     lines = [HEAD.format(date=result["date"], machine=result["machine"], server=server)]
     for operation, costs in result["operations"].items():
-        ratios = " / ".join(f"{costs[name]['wall'] / costs['bare psycopg2']['wall']:.2f}" for name in CANDIDATES)
-        counts = [_each(costs, what) for what in ("connections", "statements", "round trips", "wall")]
+        ratios = " / ".join(
+            f"{costs[name]['wall'] / costs['bare psycopg2']['wall']:.2f}" for name in CANDIDATES
+        )
+        counts = [
+            _each(costs, what) for what in ("connections", "statements", "round trips", "wall")
+        ]
         near = _each(result["operations, near"][operation], "wall")
         lines.append(f"| {' | '.join([operation, *counts, ratios, near, _each(costs, 'cpu')])} |")
-    parts = ", ".join(f"{part} {milliseconds:.1f}" for part, milliseconds in result["parts"].items())
+    parts = ", ".join(
+        f"{part} {milliseconds:.1f}" for part, milliseconds in result["parts"].items()
+    )
     lines += [
         "",
         f"- CPU of an update, ms: {parts}.",
-        f"- First invocation of a process: {_each(first, 'round trips')} round trips, {_each(first, 'wall')} ms.",
-        f"- Importing the handler: {imports['handler']:.0f} ms of CPU, the packages alone {imports[LIBRARIES]:.0f}.",
+        f"- First invocation of a process: {_each(first, 'round trips')} round trips, "
+        f"{_each(first, 'wall')} ms.",
+        f"- Importing the handler: {imports['handler']:.0f} ms of CPU, "
+        f"the packages alone {imports[LIBRARIES]:.0f}.",
         *(
-            f"- {number} at once, past the proxy: {load['rate']:.0f} requests per second, p95 {load['p95']:.0f} ms."
+            f"- {number} at once, past the proxy: {load['rate']:.0f} requests per second, "
+            f"p95 {load['p95']:.0f} ms."
             for number, load in result["load"].items()
         ),
-        *(f"- Page {page:,} of {result['rows']:,} todos: {wall:.1f} ms." for page, wall in pages.items()),
+        *(
+            f"- Page {page:,} of {result['rows']:,} todos: {wall:.1f} ms."
+            for page, wall in pages.items()
+        ),
     ]
     if result["pooled"]:
         cost, rate, held = result["request"], result["pool"]["rate"], result["pool"]["held"]
         lines += [
-            f"- Requests hold a server connection for {cost.held:.2f} ms, and cost PgBouncer {cost.cpu:.1f} ms of CPU.",
-            f"- {POOL_CLIENTS} at once, {POOL_SIZE} server connections, each held {held:.3f} s: {rate:.2f} requests "
-            f"per second; {POOL_SIZE} ÷ {held:.3f} = {POOL_SIZE / held:.2f}, ratio {rate * held / POOL_SIZE:.2f}.",
+            f"- Requests hold a server connection for {cost.held:.2f} ms, "
+            f"and cost PgBouncer {cost.cpu:.1f} ms of CPU.",
+            f"- {POOL_CLIENTS} at once, {POOL_SIZE} server connections, each held {held:.3f} s: "
+            f"{rate:.2f} requests per second; {POOL_SIZE} ÷ {held:.3f} = {POOL_SIZE / held:.2f}, "
+            f"ratio {rate * held / POOL_SIZE:.2f}.",
         ]
     return "\n".join(lines)
 
@@ -57,7 +74,9 @@ def replaced(page: str, section: str) -> str:
         ValueError: the page does not have the markers, once and in order.
     """
     pattern = f"({re.escape(BEGIN)}\n).*({re.escape(END)})"
-    filled, found = re.subn(pattern, lambda match: f"{match[1]}{section}\n{match[2]}", page, flags=re.DOTALL)
+    filled, found = re.subn(
+        pattern, lambda match: f"{match[1]}{section}\n{match[2]}", page, flags=re.DOTALL
+    )
     if found != 1:
         raise ValueError(f"the page lacks {BEGIN} and {END}")
     return filled
@@ -68,4 +87,6 @@ def _each(costs: Costs, what: str) -> str:
 
 
 def _shown(value: float | list[int]) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else "-".join(map(str, sorted({value[0], value[-1]})))
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return "-".join(map(str, sorted({value[0], value[-1]})))

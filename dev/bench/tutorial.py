@@ -1,7 +1,8 @@
 """The shape of SQLModel's tutorial on FastAPI, behind Mangum: what people usually write.
 
-https://sqlmodel.tiangolo.com/tutorial/fastapi/: layered models, a session from a dependency with `yield`, and select,
-change, commit, refresh. The engine has its default options, but for NullPool, as on Lambda.
+https://sqlmodel.tiangolo.com/tutorial/fastapi/: layered models, a session from a dependency with
+`yield`, and select, change, commit, refresh. The engine has its default options, but for NullPool,
+as on Lambda.
 """
 
 import os
@@ -79,7 +80,10 @@ def create_todo(todo: TodoBase, user_id: UserDep, session: SessionDep) -> Todo:
 
 @app.get("/v1/todos", response_model=list[TodoPublic])
 def list_todos(
-    user_id: UserDep, session: SessionDep, offset: int = 0, limit: Annotated[int, Query(le=100)] = 50
+    user_id: UserDep,
+    session: SessionDep,
+    offset: int = 0,
+    limit: Annotated[int, Query(le=100)] = 50,
 ) -> list[Todo]:
     mine = select(Todo).where(Todo.user_id == user_id).order_by(col(Todo.created_at).desc())
     return list(session.exec(mine.offset(offset).limit(limit)).all())

@@ -1,8 +1,9 @@
-"""One candidate in a process of its own: `python -m dev.bench.worker MODULE`, events in, responses and their cost out.
+"""One candidate in a process of its own: `python -m dev.bench.worker MODULE`.
 
-Each line of standard input is an event in JSON, each line of standard output the response and its milliseconds. What a
-candidate does to its process (a wait callback, threads, a heap of models) does not touch the others. With `--parts` the
-process is profiled, and so slower, and says where its CPU time went.
+Each line of standard input is an event in JSON, each line of standard output the response and its
+milliseconds. What a candidate does to its process (a wait callback, threads, a heap of models) does
+not touch the others. With `--parts` the process is profiled, and so slower, and says where its CPU
+time went.
 """
 
 import importlib
@@ -25,7 +26,11 @@ OUR_FILES = tuple(str(Path(__file__).parents[2] / name) for name in ("handler.py
 
 
 class CpuByPart:
-    """At each call and return, adds the thread's CPU time since the one before to the part that ran meanwhile."""
+    """Adds up the CPU time of each part.
+
+    At each call and return, the part that ran meanwhile gets the thread's CPU time since the one
+    before.
+    """
 
     def __init__(self) -> None:
         self.milliseconds: Counter[str] = Counter()
@@ -52,7 +57,8 @@ def _part(file: str, function: object) -> str:
 
 def main() -> None:
     """Answer events until there are no more."""
-    # Lambda's runtime logs at INFO through a handler of the root logger: writing the line is part of the cost.
+    # Lambda's runtime logs at INFO through a handler of the root logger: writing the line is part
+    # of the cost.
     logging.basicConfig(filename=os.devnull, level=logging.INFO)
     handler = importlib.import_module(sys.argv[1]).handler
     profile = CpuByPart() if "--parts" in sys.argv else None
@@ -63,7 +69,12 @@ def main() -> None:
         cpu, wall = time.process_time(), time.perf_counter()
         response = handler(event, CONTEXT)
         wall, cpu = (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
-        reply = {"response": response, "wall": wall, "cpu": cpu, "parts": profile and profile.milliseconds}
+        reply = {
+            "response": response,
+            "wall": wall,
+            "cpu": cpu,
+            "parts": profile and profile.milliseconds,
+        }
         print(json.dumps(reply), flush=True)
 
 

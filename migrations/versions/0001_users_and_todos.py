@@ -12,7 +12,9 @@ def upgrade() -> None:
     op.create_table(
         "users",
         sa.Column("id", sa.Text, nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("users_pkey")),
         sa.CheckConstraint("char_length(id) BETWEEN 1 AND 255", name=op.f("users_id_length_check")),
     )
@@ -23,15 +25,27 @@ def upgrade() -> None:
         sa.Column("title", sa.Text, nullable=False),
         sa.Column("description", sa.Text),
         sa.Column("is_completed", sa.Boolean, nullable=False, server_default=sa.false()),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column(
+            "created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        ),
+        sa.Column(
+            "updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("todos_pkey")),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("todos_user_id_fkey"), ondelete="CASCADE"),
-        sa.CheckConstraint("char_length(title) BETWEEN 1 AND 255", name=op.f("todos_title_length_check")),
-        sa.CheckConstraint("char_length(description) <= 2000", name=op.f("todos_description_length_check")),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("todos_user_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.CheckConstraint(
+            "char_length(title) BETWEEN 1 AND 255", name=op.f("todos_title_length_check")
+        ),
+        sa.CheckConstraint(
+            "char_length(description) <= 2000", name=op.f("todos_description_length_check")
+        ),
     )
     op.create_index("todos_by_user", "todos", ["user_id", "created_at", "id"])
-    op.create_index("todos_by_user_and_completion", "todos", ["user_id", "is_completed", "created_at", "id"])
+    op.create_index(
+        "todos_by_user_and_completion", "todos", ["user_id", "is_completed", "created_at", "id"]
+    )
 
 
 def downgrade() -> None:

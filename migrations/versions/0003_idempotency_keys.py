@@ -15,7 +15,9 @@ def upgrade() -> None:
     op.add_column("todos", sa.Column("idempotency_key", sa.Text))
     op.add_column("todos", sa.Column("request_hash", sa.LargeBinary))
     op.create_check_constraint(
-        op.f("todos_idempotency_key_length_check"), "todos", "char_length(idempotency_key) BETWEEN 1 AND 255"
+        op.f("todos_idempotency_key_length_check"),
+        "todos",
+        "char_length(idempotency_key) BETWEEN 1 AND 255",
     )
     op.create_index(
         "todos_by_idempotency_key",
@@ -24,7 +26,10 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
-    op.execute("GRANT INSERT (idempotency_key, request_hash), UPDATE (idempotency_key) ON todos TO todo_app")
+    op.execute(
+        "GRANT INSERT (idempotency_key, request_hash), UPDATE (idempotency_key) "
+        "ON todos TO todo_app"
+    )
 
 
 def downgrade() -> None:

@@ -1,6 +1,6 @@
 """Rights of `todo_app` on the table, not on single columns: a new column needs no grant of its own.
 
-The policies of row-level security keep every row with its owner, whatever column a statement writes.
+The policies of row-level security keep every row with its owner, whatever a statement writes.
 """
 
 from alembic import op
@@ -20,5 +20,6 @@ def downgrade() -> None:
     op.execute("REVOKE INSERT, UPDATE ON todos FROM todo_app")
     op.execute(
         "GRANT INSERT (user_id, title, description, is_completed, idempotency_key, request_hash), "
-        "UPDATE (title, description, is_completed, updated_at, idempotency_key) ON todos TO todo_app"
+        "UPDATE (title, description, is_completed, updated_at, idempotency_key) "
+        "ON todos TO todo_app"
     )

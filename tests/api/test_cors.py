@@ -1,4 +1,7 @@
-"""Headers of every response, and CORS: which origins may call the API, what they may send, and what they may read."""
+"""Headers of every response, and CORS.
+
+Which origins may call the API, what they may send, and what they may read.
+"""
 
 import re
 from typing import Any
@@ -15,15 +18,35 @@ from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady
 
-DENIED = ["https://evil.example", "http://app.example", "https://app.example.evil", "https://app.example:444", "null"]
-ORIGINS_TO_TRY = [*(pytest.param(origin, marks=pytest.mark.smoke) for origin in ORIGINS[:1]), *ORIGINS[1:], *DENIED]
+DENIED = [
+    "https://evil.example",
+    "http://app.example",
+    "https://app.example.evil",
+    "https://app.example:444",
+    "null",
+]
+ORIGINS_TO_TRY = [
+    *(pytest.param(origin, marks=pytest.mark.smoke) for origin in ORIGINS[:1]),
+    *ORIGINS[1:],
+    *DENIED,
+]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-HEADERS = ["Content-Type", "X-User-Id", "Authorization", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-Id"]
+HEADERS = [
+    "Content-Type",
+    "X-User-Id",
+    "Authorization",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "X-Request-Id",
+]
 SAFELISTED = {"Accept", "Accept-Language", "Content-Language"}
 """Starlette always allows these too; browsers do not ask for them."""
 
 READABLE = {
-    "access-control-expose-headers": "ETag, Location, X-Request-Id, Retry-After, Idempotency-Replayed",
+    "access-control-expose-headers": (
+        "ETag, Location, X-Request-Id, Retry-After, Idempotency-Replayed"
+    ),
     "vary": "Origin",
 }
 COMMON = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
@@ -35,7 +58,9 @@ Request = tuple[str, str, dict[str, Any]]
 
 def _cors_headers(response: Response) -> dict[str, str]:
     return {
-        name: text for name, text in response.headers.items() if name.startswith("access-control-") or name == "vary"
+        name: text
+        for name, text in response.headers.items()
+        if name.startswith("access-control-") or name == "vary"
     }
 
 
@@ -46,7 +71,9 @@ def _allow_origin(origin: str) -> dict[str, str]:
 def _kind(response: Response) -> tuple[int, str]:
     """Return the status and the problem type, which is empty for a success."""
     is_problem = response.headers.get("content-type") == "application/problem+json"
-    return response.status, response.json()["type"].removeprefix("urn:todo-api:problem:") if is_problem else ""
+    return response.status, response.json()["type"].removeprefix(
+        "urn:todo-api:problem:"
+    ) if is_problem else ""
 
 
 def _requests(one: str, etag: str) -> dict[tuple[int, str], Request]:
@@ -60,9 +87,17 @@ def _requests(one: str, etag: str) -> dict[tuple[int, str], Request]:
         (404, "path-not-found"): ("GET", "/nowhere", {}),
         (404, "todo-not-found"): ("GET", ONE, {}),
         (405, "method-not-allowed"): ("DELETE", ALL, {}),
-        (412, "precondition-failed"): ("PUT", one, {"json": {"title": "x"}, "headers": {"If-Match": '"1"'}}),
+        (412, "precondition-failed"): (
+            "PUT",
+            one,
+            {"json": {"title": "x"}, "headers": {"If-Match": '"1"'}},
+        ),
         (413, "body-too-large"): ("POST", ALL, {"body": b"x" * 70_000}),
-        (415, "unsupported-media-type"): ("POST", ALL, {"body": "{}", "headers": {"Content-Type": "text/plain"}}),
+        (415, "unsupported-media-type"): (
+            "POST",
+            ALL,
+            {"body": "{}", "headers": {"Content-Type": "text/plain"}},
+        ),
         (422, "invalid-request"): ("GET", f"{ALL}?x=1", {}),
         (422, "idempotency-key-reused"): ("POST", ALL, {"json": {"title": "y"}, "headers": key}),
         (204, ""): ("DELETE", one, {}),
@@ -73,8 +108,12 @@ def _requests(one: str, etag: str) -> dict[tuple[int, str], Request]:
 
 BROKEN = {
     (500, "internal-error"): RuntimeError(),
-    (503, "database-unavailable:not-executed"): DatabaseUnavailable(may_have_run=False, phase="connect", reason=""),
-    (503, "database-unavailable:outcome-unknown"): DatabaseUnavailable(may_have_run=True, phase="execute", reason=""),
+    (503, "database-unavailable:not-executed"): DatabaseUnavailable(
+        may_have_run=False, phase="connect", reason=""
+    ),
+    (503, "database-unavailable:outcome-unknown"): DatabaseUnavailable(
+        may_have_run=True, phase="execute", reason=""
+    ),
     (503, "not-ready"): NotReady(),
 }
 """The exception that causes each kind of response that no request can cause."""
@@ -91,7 +130,9 @@ def test_requests_cover_every_error_of_the_specification() -> None:
 def test_every_response_is_readable_by_configured_origins_only(alice: User, origin: str) -> None:
     etag = alice("GET", alice.first_path).headers["etag"]
     for kind, (method, path, request) in _requests(alice.first_path, etag).items():
-        response = alice(method, path, **request | {"headers": {"Origin": origin} | request.get("headers", {})})
+        response = alice(
+            method, path, **request | {"headers": {"Origin": origin} | request.get("headers", {})}
+        )
         assert _kind(response) == kind
         assert _cors_headers(response) == READABLE | _allow_origin(origin), kind
         assert response.headers.items() >= COMMON.items()
@@ -117,18 +158,22 @@ def _preflight(api: Api, origin: str, method: str, path: str, headers: str) -> R
 
 @pytest.mark.parametrize("origin", ORIGINS_TO_TRY)
 def test_preflight_is_granted_to_configured_origins_only(either_api: Api, origin: str) -> None:
-    """Preflight responses list every method and header of the API, for ten minutes, and no credentials."""
+    """Preflight responses list all methods and headers, for ten minutes, and no credentials."""
     for method, path, _ in OPERATIONS.values():
         response = _preflight(either_api, origin, method, path, ",".join(sorted(HEADERS)).lower())
         headers = _cors_headers(response)
         assert headers.pop("access-control-allow-methods").split(", ") == METHODS
-        assert set(headers.pop("access-control-allow-headers").split(", ")) == {*HEADERS, *SAFELISTED}
+        assert set(headers.pop("access-control-allow-headers").split(", ")) == {
+            *HEADERS,
+            *SAFELISTED,
+        }
         assert "Origin" in headers.pop("vary").split(", ")
         assert headers.pop("access-control-max-age") == "600"
         assert headers == _allow_origin(origin)
         assert response.status == (200 if origin in ORIGINS else 400)
         assert response.headers["content-type"] == "text/plain; charset=utf-8"
-        assert "x-request-id" not in response.headers  # Starlette's CORS middleware responds before the ID is added
+        # Starlette's CORS middleware responds before the ID is added.
+        assert "x-request-id" not in response.headers
 
 
 @pytest.mark.parametrize("origin", ORIGINS[:1])  # which may be empty

@@ -1,4 +1,7 @@
-"""Server errors and the log: the error format, what is logged, and that user input and secrets are not shown."""
+"""Server errors and the log.
+
+The error format, what is logged, and that user input and secrets are not shown.
+"""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +28,9 @@ def test_unexpected_exception_returns_500_and_is_logged_without_its_message(
         raise RuntimeError(CANARY)
 
     monkeypatch.setattr(repository.TodoRepository, "list", broken)
-    response = carol("GET", "/v1/todos", headers={"Origin": "https://app.example", "X-Request-Id": "find-me"})
+    response = carol(
+        "GET", "/v1/todos", headers={"Origin": "https://app.example", "X-Request-Id": "find-me"}
+    )
     assert assert_problem(response, 500)["type"] == "urn:todo-api:problem:internal-error"
     assert response.headers["access-control-allow-origin"] == "https://app.example"
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -43,7 +48,9 @@ def test_constraint_violation_returns_500_without_showing_the_row(
     title = f"{CANARY} query_wait_timeout: password authentication failed"
     sql("ALTER TABLE todos ADD CONSTRAINT no_canary CHECK (title NOT LIKE '%canary%')")
     try:
-        assert_problem(carol("POST", "/v1/todos", json={"title": title, "description": CANARY}), 500)
+        assert_problem(
+            carol("POST", "/v1/todos", json={"title": title, "description": CANARY}), 500
+        )
     finally:
         sql("ALTER TABLE todos DROP CONSTRAINT no_canary")
     assert "unexpected IntegrityError" in log_text(caplog)
@@ -54,13 +61,22 @@ def test_constraint_violation_returns_500_without_showing_the_row(
 def test_unreachable_database_returns_503_not_executed(caplog: pytest.LogCaptureFixture) -> None:
     uri = f"postgresql://{CANARY}:{CANARY}@127.0.0.1:{free_port()}/{CANARY}"
     with app_on(uri, database_timeout_seconds=0.3) as call:
-        todos = [call("GET", "/v1/todos", user=CANARY), call("POST", "/v1/todos", user=CANARY, json={"title": CANARY})]
+        todos = [
+            call("GET", "/v1/todos", user=CANARY),
+            call("POST", "/v1/todos", user=CANARY, json={"title": CANARY}),
+        ]
         for response in [*todos, call("GET", "/ready")]:
             assert assert_problem(response, 503)["type"] == NOT_EXECUTED
             assert response.headers["retry-after"] == "1"
         assert call("GET", "/health").status == 200
-    records = [record.__dict__ for record in caplog.records if record.getMessage() == "database unavailable"]
-    assert [(record["phase"], record["may_have_run"]) for record in records] == [("connect", False)] * 3
+    records = [
+        record.__dict__
+        for record in caplog.records
+        if record.getMessage() == "database unavailable"
+    ]
+    assert [(record["phase"], record["may_have_run"]) for record in records] == [
+        ("connect", False)
+    ] * 3
     assert CANARY not in log_text(caplog)
 
 
@@ -77,14 +93,19 @@ def test_database_is_ready_when_its_schema_is_new_enough(
         run_sql(uri, "ALTER TABLE todos ADD COLUMN of_a_newer_revision text")
         assert call("GET", "/ready").status == 200
         migrate(uri, "-2")
-        assert assert_problem(call("GET", "/ready"), 503)["type"] == "urn:todo-api:problem:not-ready"
+        problem = assert_problem(call("GET", "/ready"), 503)
+        assert problem["type"] == "urn:todo-api:problem:not-ready"
 
 
 @pytest.mark.pooled
-def test_each_request_logs_one_line_without_user_input(carol: User, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_request_logs_one_line_without_user_input(
+    carol: User, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.clear()
     user = f"{CANARY}|{carol.id}"
-    created = carol.api("POST", "/v1/todos", user=user, json={"title": CANARY, "description": CANARY})
+    created = carol.api(
+        "POST", "/v1/todos", user=user, json={"title": CANARY, "description": CANARY}
+    )
     carol.api("GET", f"/v1/todos/{CANARY}?{CANARY}={CANARY}", user=user)
     carol.api("GET", f"/{CANARY}", user=user)
     lines = [record.__dict__ for record in caplog.records if record.name == "todo_api"]

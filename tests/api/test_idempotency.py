@@ -13,12 +13,16 @@ pytestmark = pytest.mark.pooled
 
 
 def _create(user: User, key: str, **body: Any) -> Response:
-    return user("POST", "/v1/todos", json={"title": "once"} | body, headers={"Idempotency-Key": key})
+    return user(
+        "POST", "/v1/todos", json={"title": "once"} | body, headers={"Idempotency-Key": key}
+    )
 
 
 def _assert_key_is_reported(response: Response) -> Any:
     problem = assert_problem(response, 422)
-    assert [(error["in"], error["field"]) for error in problem["errors"]] == [("header", "Idempotency-Key")]
+    assert [(error["in"], error["field"]) for error in problem["errors"]] == [
+        ("header", "Idempotency-Key")
+    ]
     return problem
 
 
@@ -31,7 +35,9 @@ def _assert_key_is_reported(response: Response) -> Any:
         b'{"title": "  once\\n"}',
     ],
 )
-def test_retry_with_the_same_key_and_an_equivalent_body_returns_the_same_todo(alice: User, body: bytes) -> None:
+def test_retry_with_the_same_key_and_an_equivalent_body_returns_the_same_todo(
+    alice: User, body: bytes
+) -> None:
     first = _create(alice, "k-1")
     second = alice("POST", "/v1/todos", body=body, headers={"Idempotency-Key": "k-1"})
     assert "idempotency-replayed" not in first.headers
@@ -53,7 +59,11 @@ def test_retry_returns_the_todo_as_it_is_after_each_change(alice: User) -> None:
     ]:
         changed = alice(method, f"{path}{suffix}", json=body)
         replay = _create(alice, "k-2")
-        assert (replay.status, replay.json(), replay.headers["etag"]) == (201, changed.json(), changed.headers["etag"])
+        assert (replay.status, replay.json(), replay.headers["etag"]) == (
+            201,
+            changed.json(),
+            changed.headers["etag"],
+        )
         assert alice.list() == [changed.json(), alice.todos[1], alice.todos[0]]
 
 
@@ -87,7 +97,9 @@ def test_each_user_has_separate_keys(alice: User, bob: User) -> None:
     assert _create(alice, "shared").json() == of_alice.json()
 
 
-@pytest.mark.parametrize("key", ["x", "~" * 255, '"quoted"', "a,b", "8e03978e-40d5-43e8-bc93-6894a57f9324", "'--%s"])
+@pytest.mark.parametrize(
+    "key", ["x", "~" * 255, '"quoted"', "a,b", "8e03978e-40d5-43e8-bc93-6894a57f9324", "'--%s"]
+)
 def test_any_visible_ascii_is_a_valid_key(alice: User, key: str) -> None:
     first = _create(alice, key)
     assert _create(alice, key).json() == first.json()
@@ -117,5 +129,8 @@ def test_50_concurrent_creates_with_one_key_create_one_todo(local_api: Api, sql:
 
 def test_other_operations_ignore_the_key(carol: User) -> None:
     path = f"{carol.first_path}/toggle"
-    toggled = [carol("POST", path, headers={"Idempotency-Key": "k-8"}).json()["is_completed"] for _ in range(2)]
+    toggled = [
+        carol("POST", path, headers={"Idempotency-Key": "k-8"}).json()["is_completed"]
+        for _ in range(2)
+    ]
     assert toggled == [True, False]

@@ -36,7 +36,9 @@ def test_missing_or_invalid_user_id_is_rejected(either_api: Api, user: str) -> N
 def test_authorizer_mode_uses_the_verified_claim_and_ignores_the_header(
     environment: dict[str, str], authorizer: dict[str, Any] | None, user: str | None
 ) -> None:
-    app = create_app(Settings(neon_database_url=environment["NEON_DATABASE_URL"], identity_source="authorizer"))
+    app = create_app(
+        Settings(neon_database_url=environment["NEON_DATABASE_URL"], identity_source="authorizer")
+    )
     headers = {"X-User-Id": "mallory", "Content-Type": "application/json"}
     event = http_api_event("POST", "/v1/todos", headers, b'{"title": "x"}', authorizer=authorizer)
     response = invoke_app(app, event, Context())

@@ -27,13 +27,18 @@ def _pages(user: User, parameters: str) -> Iterator[list[dict[str, Any]]]:
     raise AssertionError("there is no last page")
 
 
-@pytest.mark.parametrize("created_at", ["created_at", "timestamptz '2026-01-01'"], ids=["different", "equal"])
-def test_pages_of_every_size_together_are_the_whole_list(alice: User, bob: User, sql: Any, created_at: str) -> None:
+@pytest.mark.parametrize(
+    "created_at", ["created_at", "timestamptz '2026-01-01'"], ids=["different", "equal"]
+)
+def test_pages_of_every_size_together_are_the_whole_list(
+    alice: User, bob: User, sql: Any, created_at: str
+) -> None:
     """The list is ordered by creation time, and todos with equal times by ID."""
     for number in range(5):
         alice.create(f"todo {number}")
         bob.create(f"todo {number}")
-    sql(f"UPDATE todos SET created_at = {created_at} WHERE user_id = %s", alice.id)  # noqa: S608  # no user input
+    # `created_at` is no user input.
+    sql(f"UPDATE todos SET created_at = {created_at} WHERE user_id = %s", alice.id)  # noqa: S608
     everything = alice.list()
     assert len(everything) == 7
     assert everything == sorted(everything, key=itemgetter("created_at", "id"), reverse=True)
@@ -69,7 +74,9 @@ def test_paging_during_writes_repeats_and_misses_nothing(alice: User) -> None:
 
 def test_filtered_paging_misses_no_todo_that_matches_throughout(alice: User) -> None:
     matching = [alice.create(f"open {number}") for number in range(9)]
-    toggled = [alice.create(f"toggled {number}", is_completed=bool(number % 2)) for number in range(9)]
+    toggled = [
+        alice.create(f"toggled {number}", is_completed=bool(number % 2)) for number in range(9)
+    ]
     seen: list[str] = []
     for page in _pages(alice, "limit=3&is_completed=false"):
         seen += [todo["id"] for todo in page]
@@ -80,7 +87,9 @@ def test_filtered_paging_misses_no_todo_that_matches_throughout(alice: User) -> 
     assert {todo["id"] for todo in matching} <= set(seen)
 
 
-def test_page_is_one_index_scan_without_a_sort(sql: Any, lambda_api: Api, wire: TrafficCounter) -> None:
+def test_page_is_one_index_scan_without_a_sort(
+    sql: Any, lambda_api: Api, wire: TrafficCounter
+) -> None:
     sql("INSERT INTO users SELECT 'plan' || n FROM generate_series(1, 20) n UNION SELECT 'plan'")
     sql(
         "INSERT INTO todos (user_id, title, is_completed, created_at) "
@@ -89,7 +98,8 @@ def test_page_is_one_index_scan_without_a_sort(sql: Any, lambda_api: Api, wire: 
     )
     sql("ANALYZE todos")
     ((created_at, todo_id),) = sql(
-        "SELECT created_at, id FROM todos WHERE user_id = 'plan' ORDER BY created_at DESC, id DESC OFFSET 9989 LIMIT 1"
+        "SELECT created_at, id FROM todos WHERE user_id = 'plan' "
+        "ORDER BY created_at DESC, id DESC OFFSET 9989 LIMIT 1"
     )
     for is_completed, index in [
         (None, "todos_by_user"),
@@ -99,12 +109,18 @@ def test_page_is_one_index_scan_without_a_sort(sql: Any, lambda_api: Api, wire: 
         filter_ = "" if is_completed is None else f"&is_completed={is_completed}"
         for cursor in ("", f"&cursor={Cursor(created_at, todo_id, is_completed)}"):
             with wire.watch() as traffic:
-                assert lambda_api("GET", f"/v1/todos?limit=10{filter_}{cursor}", user="plan").status == 200
+                path = f"/v1/todos?limit=10{filter_}{cursor}"
+                assert lambda_api("GET", path, user="plan").status == 200
             session_setup, select = traffic.statements[0].split("; ")
             ((plan,),) = sql(f"{session_setup}; EXPLAIN (ANALYZE, FORMAT JSON) {select}")
             limit, result, scan = _nodes(plan[0]["Plan"])
-            assert [node["Node Type"] for node in (limit, result, scan)] == ["Limit", "Result", "Index Scan"], plan
-            # PostgreSQL evaluates the row-level security policy once, in the Result node, before it reads a row.
+            assert [node["Node Type"] for node in (limit, result, scan)] == [
+                "Limit",
+                "Result",
+                "Index Scan",
+            ], plan
+            # PostgreSQL evaluates the row-level security policy once, in the Result node, before it
+            # reads a row.
             assert "One-Time Filter" in result
             assert "Filter" not in result
             assert scan["Scan Direction"] == "Backward"

@@ -1,4 +1,4 @@
-"""Preconditions: ETags, `If-Match` on writes, and `If-None-Match` on reads (RFC 9110, section 13)."""
+"""Preconditions (RFC 9110, section 13): ETags, `If-Match` on writes, `If-None-Match` on reads."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,9 @@ def _send(user: User, operation: str, todo: dict[str, Any], headers: dict[str, s
 
 
 @pytest.mark.smoke
-def test_etag_of_every_response_with_one_todo_grows_with_every_write_even_of_equal_values(alice: User) -> None:
+def test_etag_of_every_response_with_one_todo_grows_with_every_write_even_of_equal_values(
+    alice: User,
+) -> None:
     created = alice("POST", "/v1/todos", json={"title": "tagged"})
     path = f"/v1/todos/{created.json()['id']}"
     assert alice("GET", path).headers["etag"] == created.headers["etag"]
@@ -76,7 +78,12 @@ def test_write_succeeds_when_if_match_contains_the_current_etag(alice: User, val
 NON_MATCHING = [
     *(OTHER, '"other"', '""', '"ü"', '"{version}x"', '"*"', '"1795167000123456"', '"2026-11-20"'),
     # Times in other formats.
-    *('"{local_time}"', '"{offset}"', '"0001-01-01T00:00:00.000000+23:59"', '"9999-12-31T23:59:59.999999-23:59"'),
+    *(
+        '"{local_time}"',
+        '"{offset}"',
+        '"0001-01-01T00:00:00.000000+23:59"',
+        '"9999-12-31T23:59:59.999999-23:59"',
+    ),
     # Malformed headers.
     *('"{version}', "{version}", ",", '*, "other"', "'{version}'"),
 ]
@@ -89,8 +96,12 @@ def _fill(value: str, tag: str) -> str:
     return value.format(tag=tag, version=version, **others)
 
 
-@pytest.mark.parametrize("value", [*NON_MATCHING, "W/{tag}", pytest.param("{older}", marks=pytest.mark.smoke)])
-def test_write_fails_with_412_when_if_match_does_not_contain_the_current_etag(alice: User, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", [*NON_MATCHING, "W/{tag}", pytest.param("{older}", marks=pytest.mark.smoke)]
+)
+def test_write_fails_with_412_when_if_match_does_not_contain_the_current_etag(
+    alice: User, value: str
+) -> None:
     current = alice("PATCH", alice.first_path, json={"title": "meanwhile"}).json()
     if_match = alice.todos[0]["etag"] if value == "{older}" else _fill(value, current["etag"])
     for operation in WRITES:
@@ -102,7 +113,9 @@ def test_write_fails_with_412_when_if_match_does_not_contain_the_current_etag(al
 @pytest.mark.parametrize("value", ["{tag}", "*", "not a tag"])
 def test_if_none_match_is_ignored_on_writes(alice: User, value: str) -> None:
     headers = {"If-None-Match": value.format(tag=alice.todos[0]["etag"])}
-    assert [_send(alice, operation, alice.todos[0], headers).status for operation in WRITES] == [200] * 4 + [204]
+    assert [_send(alice, operation, alice.todos[0], headers).status for operation in WRITES] == [
+        200
+    ] * 4 + [204]
 
 
 @pytest.mark.parametrize("value", ["{tag}", "W/{tag}", f"{OTHER}, W/{{tag}}", "*"])
@@ -134,7 +147,9 @@ def test_if_match_is_ignored_on_reads(alice: User) -> None:
 
 @pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
 @pytest.mark.parametrize("value", ["*", OTHER])
-def test_missing_todo_returns_404_with_any_precondition(alice: User, bob: User, name: str, value: str) -> None:
+def test_missing_todo_returns_404_with_any_precondition(
+    alice: User, bob: User, name: str, value: str
+) -> None:
     for todo in ({"id": str(uuid4())}, bob.todos[0]):
         for operation in WRITES:
             assert_problem(_send(alice, operation, todo, {name: value}), 404)
@@ -155,9 +170,18 @@ def test_write_compares_the_version_after_waiting_for_the_row_lock(
 ) -> None:
     user = new_user("dave", local_api)
     todo = user.todos[0]
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND %s = ANY(pg_blocking_pids(pid))"
-    with closing(psycopg2.connect(database)) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as executor:
-        cursor.execute("UPDATE todos SET title = 'meanwhile', updated_at = now() WHERE id = %s", (todo["id"],))
+    blocked = (
+        "SELECT 1 FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND %s = ANY(pg_blocking_pids(pid))"
+    )
+    with (
+        closing(psycopg2.connect(database)) as other,
+        other.cursor() as cursor,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        cursor.execute(
+            "UPDATE todos SET title = 'meanwhile', updated_at = now() WHERE id = %s", (todo["id"],)
+        )
         waiting = executor.submit(_send, user, operation, todo, {"If-Match": todo["etag"]})
         deadline = time.monotonic() + 5
         while not sql(blocked, other.info.backend_pid):

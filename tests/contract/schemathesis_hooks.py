@@ -1,4 +1,7 @@
-"""Schemathesis hooks for rules that the OpenAPI document cannot express, loaded by `schemathesis.toml`."""
+"""Schemathesis hooks for rules that the OpenAPI document cannot express.
+
+`schemathesis.toml` loads them.
+"""
 
 import os
 import re
@@ -9,8 +12,8 @@ from urllib.parse import unquote
 import schemathesis
 from schemathesis.specs.openapi import _auth_retry
 
-# The check `ignored_auth` sends an invalid credential and expects 401. In header mode every string of visible ASCII
-# characters is a valid user ID, so the invalid one contains spaces.
+# The check `ignored_auth` sends an invalid credential and expects 401. In header mode every string
+# of visible ASCII characters is a valid user ID, so the invalid one contains spaces.
 _auth_retry.INVALID_CREDENTIAL = "not a user id"
 
 _keys = count()
@@ -20,13 +23,21 @@ _cursors: dict[str, str] = {}
 
 @schemathesis.hook
 def filter_case(_: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
-    """Skip paths with an encoded question mark: an HTTP API cuts the path there, so another operation matches."""
-    return os.environ["ENTRY_POINT"] == "local" or "?" not in unquote(str(case.path_parameters.get("id")))
+    """Skip paths with an encoded question mark.
+
+    An HTTP API cuts the path there, so another operation matches.
+    """
+    return os.environ["ENTRY_POINT"] == "local" or "?" not in unquote(
+        str(case.path_parameters.get("id"))
+    )
 
 
 @schemathesis.hook
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__: Any) -> None:
-    """Correct positive cases: no control characters, a new idempotency key each time, and only real cursors."""
+    """Correct positive cases.
+
+    No control characters, a new idempotency key each time, and only real cursors.
+    """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     for name in ("title", "description"):
@@ -43,9 +54,15 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__:
 
 
 @schemathesis.hook
-def after_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response) -> None:
+def after_call(
+    _: schemathesis.HookContext, case: schemathesis.Case[Any], response: schemathesis.Response
+) -> None:
     """Store the cursor for later cases."""
-    if case.operation.label == "GET /v1/todos" and response.status_code == 200 and response.json()["next_cursor"]:
+    if (
+        case.operation.label == "GET /v1/todos"
+        and response.status_code == 200
+        and response.json()["next_cursor"]
+    ):
         _cursors[_filter(case)] = response.json()["next_cursor"]
 
 

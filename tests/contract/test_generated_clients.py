@@ -20,7 +20,8 @@ from tests.support.openapi import PATH as DOCUMENT
 
 PYTHON_TOOLS = Path(sys.executable).parent
 TYPESCRIPT = ROOT / "tests/contract/typescript"
-FAST_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a short run of Java does not need its second compiler
+# A short run of Java does not need its second compiler.
+FAST_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -32,12 +33,15 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return outcome.stdout
 
 
-# --- patterns ---------------------------------------------------------------------------------------------------------
+# --- patterns -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def patterns() -> list[str]:
-    """The regular expressions of the document. None has a `format` too, because some tools check both."""
+    """The regular expressions of the document.
+
+    None has a `format` too, because some tools check both.
+    """
     found: list[str] = []
 
     def collect(node: dict[str, Any]) -> None:
@@ -61,21 +65,28 @@ def test_every_pattern_compiles_in_python_and_in_re2(patterns: list[str]) -> Non
 @pytest.mark.node
 def test_every_pattern_compiles_in_javascript(patterns: list[str], tmp_path: Path) -> None:
     """JSON Schema uses the flag `u`."""
-    script = "JSON.parse(process.argv[1]).forEach((pattern) => console.log(new RegExp(pattern, 'u').source))"
-    assert run("node", "--eval", script, json.dumps(patterns), cwd=tmp_path).splitlines() == patterns
+    script = (
+        "JSON.parse(process.argv[1])"
+        ".forEach((pattern) => console.log(new RegExp(pattern, 'u').source))"
+    )
+    output = run("node", "--eval", script, json.dumps(patterns), cwd=tmp_path)
+    assert output.splitlines() == patterns
 
 
-# --- TypeScript, Ruby and PHP -----------------------------------------------------------------------------------------
+# --- TypeScript, Ruby and PHP ---------------------------------------------------------------------
 
 
 @pytest.mark.node
-def test_strictly_typed_typescript_client_can_call_every_operation(local_port: int, tmp_path: Path) -> None:
+def test_strictly_typed_typescript_client_can_call_every_operation(
+    local_port: int, tmp_path: Path
+) -> None:
     program = copytree(TYPESCRIPT, tmp_path / "program")
     (program / "node_modules").symlink_to(ROOT / "node_modules")
     (program / "package.json").write_text('{"type": "module"}')
     run(NODE_TOOLS / "openapi-typescript", DOCUMENT, "--output", "schema.ts", cwd=program)
     run(NODE_TOOLS / "tsc", "--project", ".", cwd=program)
-    assert run("node", "operations.js", f"http://127.0.0.1:{local_port}", cwd=program) == "every operation works\n"
+    output = run("node", "operations.js", f"http://127.0.0.1:{local_port}", cwd=program)
+    assert output == "every operation works\n"
 
 
 @pytest.mark.node
@@ -86,11 +97,15 @@ def test_generated_zod_schemas_accept_the_longest_title(local_api: Api, tmp_path
     copy(TYPESCRIPT / "zod.ts", tmp_path)
     (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
     (tmp_path / "package.json").write_text('{"dependencies": {"zod": "4"}}')
-    run(NODE_TOOLS / "openapi-ts", "-i", DOCUMENT, "-o", "hey-api", "-p", "zod", "@hey-api/typescript", cwd=tmp_path)
-    run(NODE_TOOLS / "orval", "--input", DOCUMENT, "--output", "./orval.ts", "--client", "zod", cwd=tmp_path)
-    options = ["--strict", "--esModuleInterop", "--skipLibCheck", "--types", "node", "--target", "es2022"]
-    run(NODE_TOOLS / "tsc", *options, "--module", "commonjs", "--moduleResolution", "node10", "zod.ts", cwd=tmp_path)
-    assert run("node", "zod.js", created.body.decode(), cwd=tmp_path) == "both schemas accept the todo\n"
+    hey_api = ["-o", "hey-api", "-p", "zod", "@hey-api/typescript"]
+    run(NODE_TOOLS / "openapi-ts", "-i", DOCUMENT, *hey_api, cwd=tmp_path)
+    orval = ["--output", "./orval.ts", "--client", "zod"]
+    run(NODE_TOOLS / "orval", "--input", DOCUMENT, *orval, cwd=tmp_path)
+    options = ["--strict", "--esModuleInterop", "--skipLibCheck", "--types", "node"]
+    options += ["--target", "es2022", "--module", "commonjs", "--moduleResolution", "node10"]
+    run(NODE_TOOLS / "tsc", *options, "zod.ts", cwd=tmp_path)
+    output = run("node", "zod.js", created.body.decode(), cwd=tmp_path)
+    assert output == "both schemas accept the todo\n"
 
 
 @pytest.mark.parametrize(
@@ -104,25 +119,30 @@ def test_every_file_of_a_generated_client_has_valid_syntax(
     tmp_path: Path, language: str, suffix: str, checker: tuple[str, ...]
 ) -> None:
     generator = PYTHON_TOOLS / "openapi-generator-cli"
-    run(generator, "generate", "-i", DOCUMENT, "-g", language, cwd=tmp_path, JAVA_TOOL_OPTIONS=FAST_START)
+    options = ["-i", str(DOCUMENT), "-g", language]
+    run(generator, "generate", *options, cwd=tmp_path, JAVA_TOOL_OPTIONS=FAST_START)
     files = [*tmp_path.rglob(f"*.{suffix}")]
     assert {"todo_public", "TodoPublic"} & {file.stem for file in files}
     for file in files:
         run(*checker, file, cwd=tmp_path)
 
 
-# --- Python -----------------------------------------------------------------------------------------------------------
+# --- Python ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def clients(local_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
-    """Two clients of the generated package: one with a user, in X-User-Id instead of a bearer token, and one without.
+def clients(
+    local_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Any, Any]]:
+    """Two clients of the generated package, one with a user and one without.
 
-    An operation that the generator skips is a warning, so it fails.
+    The user is in X-User-Id instead of a bearer token. An operation that the generator skips is a
+    warning, so it fails.
     """
-    generate = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"]
+    generate = [sys.executable, "-m", "openapi_python_client", "generate"]
+    options = ["--meta", "none", "--fail-on-warning", "--output-path", "todo_client"]
     programs = f"{PYTHON_TOOLS}{os.pathsep}{os.environ['PATH']}"  # the generator calls Ruff
-    run(*generate, "--path", DOCUMENT, "--output-path", tmp_path / "todo_client", cwd=tmp_path, PATH=programs)
+    run(*generate, "--path", DOCUMENT, *options, cwd=tmp_path, PATH=programs)
     monkeypatch.syspath_prepend(tmp_path)
     package, url = import_module("todo_client"), f"http://127.0.0.1:{local_port}"
     identity = {"token": "python", "prefix": "", "auth_header_name": "X-User-Id"}
@@ -131,11 +151,19 @@ def clients(local_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def call(client: Any, operation: str, *path: Any, status: int, **parts: Any) -> tuple[Any, Any]:
-    """Call an operation of the generated package, and return the parsed body and the headers of the response."""
-    response = import_module(f"todo_client.api.{operation}").sync_detailed(*path, client=client, **parts)
+    """Call an operation of the generated package.
+
+    Returns the parsed body and the headers of the response.
+    """
+    response = import_module(f"todo_client.api.{operation}").sync_detailed(
+        *path, client=client, **parts
+    )
     assert response.status_code == status, response
     if status >= 400:
-        assert (response.parsed.status, response.parsed.request_id) == (status, response.headers["X-Request-Id"])
+        assert (response.parsed.status, response.parsed.request_id) == (
+            status,
+            response.headers["X-Request-Id"],
+        )
     return response.parsed, response.headers
 
 
@@ -144,16 +172,22 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
     models = import_module("todo_client.models")
 
     # Create, also with an Idempotency-Key.
-    milk, tea = models.TodoCreate(title="  Buy milk ", description="Two of them"), models.TodoCreate(title="Buy tea")
-    todo, created = call(user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1")
+    milk = models.TodoCreate(title="  Buy milk ", description="Two of them")
+    tea = models.TodoCreate(title="Buy tea")
+    todo, created = call(
+        user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1"
+    )
     assert isinstance(todo, models.TodoPublic)
     assert (todo.user_id, todo.title, todo.is_completed) == ("python", "Buy milk", False)
     assert created["Location"] == f"/v1/todos/{todo.id}"
-    again, replayed = call(user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1")
+    again, replayed = call(
+        user, "todos.create_todo", status=201, body=milk, idempotency_key="python-1"
+    )
     assert (again, replayed["Idempotency-Replayed"]) == (todo, "true")
 
     # List with a limit, a cursor and a filter.
-    call(user, "todos.create_todo", status=201, body=models.TodoCreate(title="Done", is_completed=True))
+    done = models.TodoCreate(title="Done", is_completed=True)
+    call(user, "todos.create_todo", status=201, body=done)
     first, _ = call(user, "todos.list_todos", status=200, limit=1)
     assert [item.title for item in first.items] == ["Done"]
     last, _ = call(user, "todos.list_todos", status=200, limit=1, cursor=first.next_cursor)
@@ -163,11 +197,14 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
     # Retrieve, also with If-None-Match.
     retrieved, headers = call(user, "todos.retrieve_todo", todo.id, status=200)
     assert (retrieved, headers["ETag"]) == (todo, todo.etag)
-    assert call(user, "todos.retrieve_todo", todo.id, status=304, if_none_match=todo.etag)[0] is None
+    same, _ = call(user, "todos.retrieve_todo", todo.id, status=304, if_none_match=todo.etag)
+    assert same is None
 
     # Update, replace and toggle, also with If-Match.
     cleared = models.TodoUpdate(description=None)
-    updated, _ = call(user, "todos.update_todo", todo.id, status=200, body=cleared, if_match=todo.etag)
+    updated, _ = call(
+        user, "todos.update_todo", todo.id, status=200, body=cleared, if_match=todo.etag
+    )
     assert (updated.title, updated.description) == ("Buy milk", None)
     late, _ = call(user, "todos.replace_todo", todo.id, status=412, body=tea, if_match=todo.etag)
     assert late.type_ == "urn:todo-api:problem:precondition-failed"
@@ -177,8 +214,9 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
     assert toggled.updated_at > toggled.created_at
 
     # Errors.
-    blank, _ = call(user, "todos.update_todo", todo.id, status=422, body=models.TodoUpdate(title=" "))
-    assert [error.to_dict() for error in blank.errors] == [
+    blank = models.TodoUpdate(title=" ")
+    refused, _ = call(user, "todos.update_todo", todo.id, status=422, body=blank)
+    assert [error.to_dict() for error in refused.errors] == [
         {"in": "body", "field": "title", "detail": "Must not be blank"}
     ]
     unidentified, headers = call(nobody, "todos.list_todos", status=401)
@@ -186,7 +224,8 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
 
     # Delete.
     call(user, "todos.delete_todo", todo.id, status=204)
-    assert call(user, "todos.retrieve_todo", todo.id, status=404)[0].type_ == "urn:todo-api:problem:todo-not-found"
+    missing, _ = call(user, "todos.retrieve_todo", todo.id, status=404)
+    assert missing.type_ == "urn:todo-api:problem:todo-not-found"
 
     # Probes.
     assert call(nobody, "probes.check_health", status=200)[0].to_dict() == {"status": "ok"}

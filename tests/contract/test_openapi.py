@@ -29,7 +29,9 @@ def test_document_is_built_once_on_first_use() -> None:
 
 
 def test_identity_source_changes_only_the_security_scheme() -> None:
-    settings = Settings(neon_database_url="postgresql://nobody@localhost/none", identity_source="authorizer")
+    settings = Settings(
+        neon_database_url="postgresql://nobody@localhost/none", identity_source="authorizer"
+    )
     document = create_app(settings).openapi()
     scheme = document["components"]["securitySchemes"].pop("Caller")
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
@@ -44,7 +46,11 @@ def test_descriptions_and_examples_are_complete() -> None:
     responses = [node for operation in operations for node in operation["responses"].values()]
     headers = [header for response in responses for header in response.get("headers", {}).values()]
     fields = [field for schema in SCHEMAS.values() for field in schema["properties"].values()]
-    described = [*SCHEMAS.values(), *DOCUMENT["components"]["securitySchemes"].values(), *DOCUMENT["tags"]]
+    described = [
+        *SCHEMAS.values(),
+        *DOCUMENT["components"]["securitySchemes"].values(),
+        *DOCUMENT["tags"],
+    ]
     described += [*operations, *parameters, *responses, *headers, *fields]
     assert all(len(node["description"]) > 5 for node in described)
     assert all(parameter["schema"]["examples"] for parameter in parameters)
@@ -60,11 +66,15 @@ def test_response_schemas_have_no_limits() -> None:
     """A client that counts characters differently would reject a stored todo."""
     for name in ("TodoPublic", "TodoPage", "Problem", "InvalidPart", "Status"):
         schema = json.dumps(SCHEMAS[name])
-        assert not re.search(r'"(minLength|maxLength|pattern|maxItems|minItems|minimum|maximum)"', schema)
+        assert not re.search(
+            r'"(minLength|maxLength|pattern|maxItems|minItems|minimum|maximum)"', schema
+        )
 
 
 def test_request_schemas_allow_no_additional_fields() -> None:
-    closed = {name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is False}
+    closed = {
+        name for name, schema in SCHEMAS.items() if schema.get("additionalProperties") is False
+    }
     assert closed == {"TodoCreate", "TodoUpdate"}
 
 
@@ -72,15 +82,27 @@ def test_request_schemas_allow_no_additional_fields() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("spectral", "lint", "--ruleset", "tests/contract/spectral.yaml", "--fail-severity", "hint"),
+        (
+            "spectral",
+            "lint",
+            "--ruleset",
+            "tests/contract/spectral.yaml",
+            "--fail-severity",
+            "hint",
+        ),
         ("redocly", "lint", "--config", "tests/contract/redocly.yaml", "--format", "json"),
     ],
     ids=lambda command: command[0],
 )
 def test_linters_report_no_errors_or_warnings(command: tuple[str, ...]) -> None:
-    environment = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    environment = os.environ | {
+        "REDOCLY_TELEMETRY": "off",
+        "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
+    }
     run = [str(ROOT / "node_modules/.bin" / command[0]), *command[1:], str(PATH)]
-    outcome = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     if command[0] == "redocly":
         assert json.loads(outcome.stdout)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
@@ -98,8 +120,15 @@ def test_docs_find_the_document_at_the_root_behind_a_stage_and_below_a_base_path
         page = call("GET", "/docs")
         assert page.status == 200
         (*_, url) = re.findall(r"""["']?\burl["']?: ["']([^"']*)["']""", page.body.decode())
-        for base in ("http://127.0.0.1:8000/", "https://api.example/dev/", "https://api.example/a/b/"):
+        for base in (
+            "http://127.0.0.1:8000/",
+            "https://api.example/dev/",
+            "https://api.example/a/b/",
+        ):
             document = urljoin(f"{base}docs", url)
             assert document == f"{base}openapi.json"
             assert urljoin(document, DOCUMENT["servers"][0]["url"]) == base
-    assert [lambda_api("GET", path).status for path in ("/docs/oauth2-redirect", "/redoc")] == [404, 404]
+    assert [lambda_api("GET", path).status for path in ("/docs/oauth2-redirect", "/redoc")] == [
+        404,
+        404,
+    ]

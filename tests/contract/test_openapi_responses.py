@@ -30,11 +30,14 @@ PARAMETERS = {
 }
 """The examples of each parameter."""
 
-# --- examples ---------------------------------------------------------------------------------------------------------
+# --- examples -------------------------------------------------------------------------------------
 
 
 def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Api) -> None:
-    """All fields are equal, except IDs and times. The examples of the parameters belong to the same todo."""
+    """All fields are equal, except IDs and times.
+
+    The examples of the parameters belong to the same todo.
+    """
     response = lambda_api(**request_for("createTodo", ""))
     example = example_of(documented_response("createTodo", response))
     assert without_generated_values(response.json()) == without_generated_values(example)
@@ -46,17 +49,30 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
 
 
 def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
-    """All query parameters are sent together, and each header and each content type in a request of its own."""
+    """All query parameters are sent together.
+
+    Each header and each content type is sent in a request of its own.
+    """
     sent = 0
     for operation_id, (_, _, operation) in OPERATIONS.items():
         parameters = operation.get("parameters", [])
-        examples = {(node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters}
-        query = {name: json.dumps(value).strip('"') for (part, name), value in examples.items() if part == "query"}
+        examples = {
+            (node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters
+        }
+        query = {
+            name: json.dumps(value).strip('"')
+            for (part, name), value in examples.items()
+            if part == "query"
+        }
         headers = [{name: value} for (part, name), value in examples.items() if part == "header"]
-        headers += [{"Content-Type": name} for name in operation.get("requestBody", {}).get("content", {})]
+        headers += [
+            {"Content-Type": name} for name in operation.get("requestBody", {}).get("content", {})
+        ]
         for header in [{}, *headers]:
             request = request_for(operation_id, recreate_todo(lambda_api))
-            response = lambda_api(**request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=header)
+            response = lambda_api(
+                **request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=header
+            )
             documented_response(operation_id, response)
             # The version in the example of If-Match is never the version of this todo.
             assert response.status == 412 if "If-Match" in header else response.status < 300
@@ -65,7 +81,7 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
     assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id'][0]}", user="alice").status == 404
 
 
-# --- statuses and errors ----------------------------------------------------------------------------------------------
+# --- statuses and errors --------------------------------------------------------------------------
 
 CHANGES: dict[int, dict[str, Any]] = {
     304: {"headers": {"If-None-Match": "*"}},
@@ -93,7 +109,9 @@ def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
 
 def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
     """Each error is also one of the operation's examples."""
-    listed = {int(status) for *_, operation in OPERATIONS.values() for status in operation["responses"]}
+    listed = {
+        int(status) for *_, operation in OPERATIONS.values() for status in operation["responses"]
+    }
     assert listed == {200, 201, 204, *CHANGES, 500, 503}
     for operation_id, (_, _, operation) in OPERATIONS.items():
         for status, change in CHANGES.items():
@@ -107,9 +125,14 @@ def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
                 request |= WITHOUT_ID.get(operation_id, {})
             response = lambda_api(**request)
             documented = documented_response(operation_id, response)
-            assert (response.status == status) == (str(status) in operation["responses"]), (operation_id, response)
+            assert (response.status == status) == (str(status) in operation["responses"]), (
+                operation_id,
+                response,
+            )
             if response.status >= 400:
-                examples = [example | {"errors": None} for example in _error_examples(documented).values()]
+                examples = [
+                    example | {"errors": None} for example in _error_examples(documented).values()
+                ]
                 assert without_generated_values(response.json()) | {"errors": None} in examples
 
 
@@ -144,14 +167,26 @@ def test_error_examples_of_specific_operations_match_their_responses(lambda_api:
     def call(method: str, path: str, **request: Any) -> Response:
         return lambda_api(method, path, user="alice", **request)
 
-    todos, todo, key = "/v1/todos", f"/v1/todos/{recreate_todo(lambda_api)}", {"Idempotency-Key": str(uuid4())}
+    todos = "/v1/todos"
+    todo = f"/v1/todos/{recreate_todo(lambda_api)}"
+    key = {"Idempotency-Key": str(uuid4())}
     call("POST", todos, json={"title": "one"}, headers=key)
-    with app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3) as without_database:
+    with app_on(
+        "postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3
+    ) as without_database:
         unavailable = without_database("GET", todos, user="alice")
     for operation_id, name, response in [
         ("replaceTodo", "invalid-request", call("PUT", todo, json={"title": " "})),
-        ("createTodo", "idempotency-key-reused", call("POST", todos, json={"title": "another"}, headers=key)),
-        ("updateTodo", "unsupported-media-type", call("PATCH", todo, body="x", headers={"Content-Type": "text/plain"})),
+        (
+            "createTodo",
+            "idempotency-key-reused",
+            call("POST", todos, json={"title": "another"}, headers=key),
+        ),
+        (
+            "updateTodo",
+            "unsupported-media-type",
+            call("PATCH", todo, body="x", headers={"Content-Type": "text/plain"}),
+        ),
         ("listTodos", "database-unavailable-not-executed", unavailable),
     ]:
         documented = documented_response(operation_id, response)

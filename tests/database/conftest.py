@@ -23,7 +23,9 @@ def scenario_of_module(migrated: str) -> FaultScenario:
 
 
 @pytest.fixture
-def scenario(scenario_of_module: FaultScenario, caplog: pytest.LogCaptureFixture) -> Iterator[FaultScenario]:
+def scenario(
+    scenario_of_module: FaultScenario, caplog: pytest.LogCaptureFixture
+) -> Iterator[FaultScenario]:
     """The module's fault scenario, with the log of this test."""
     scenario_of_module.log = caplog
     yield scenario_of_module

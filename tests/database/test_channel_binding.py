@@ -1,4 +1,7 @@
-"""Channel binding ties the password exchange to the server's certificate, so a man in the middle is refused."""
+"""Channel binding refuses a man in the middle.
+
+It ties the password exchange to the server's certificate.
+"""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +21,23 @@ from tests.support.machine import SYSTEM_POSTGRES
 from tests.support.tls_terminator import HOST, TlsTerminator, tls_terminator
 from todo_api.database.url import url_reader
 
-REFUSED = "channel binding is required, but server did not offer an authentication method that supports channel binding"
+REFUSED = (
+    "channel binding is required, but server did not offer an authentication method "
+    "that supports channel binding"
+)
 WARNING = "the connection string does not verify the server: add channel_binding=require to it"
 
 
 @pytest.fixture
 def server_with_tls() -> Iterator[str]:
-    """The URI of Debian's PostgreSQL with TLS, which the wheel's does not have, under a host name of Neon's."""
-    with TemporaryDirectory(prefix="todo-api-tests-") as folder, TemporaryDirectory(prefix="todo-api-tests-") as keys:
+    """The URI of Debian's PostgreSQL with TLS, under a host name of Neon's.
+
+    The wheel's PostgreSQL has no TLS.
+    """
+    with (
+        TemporaryDirectory(prefix="todo-api-tests-") as folder,
+        TemporaryDirectory(prefix="todo-api-tests-") as keys,
+    ):
         certificate, key = Path(keys) / "certificate.pem", Path(keys) / "key.pem"
         issued = trustme.CA().issue_cert(HOST)
         issued.cert_chain_pems[0].write_to_path(str(certificate))
@@ -36,7 +48,10 @@ def server_with_tls() -> Iterator[str]:
                 os.chown(path, NOBODY, NOBODY)
         options = ("fsync=off", "ssl=on", f"ssl_cert_file={certificate}", f"ssl_key_file={key}")
         with Postgres(Path(folder), *options, binaries=SYSTEM_POSTGRES) as server:
-            yield server.uri.replace("127.0.0.1", HOST) + "?hostaddr=127.0.0.1&sslmode=require&channel_binding=require"
+            yield (
+                server.uri.replace("127.0.0.1", HOST)
+                + "?hostaddr=127.0.0.1&sslmode=require&channel_binding=require"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +67,8 @@ def test_migrations_and_requests_work_with_channel_binding(server_with_tls: str)
     with app_on(server_with_tls) as call:
         assert call("GET", "/ready").status == 200
         assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
-        assert [todo["title"] for todo in call("GET", "/v1/todos", user="alice").json()["items"]] == ["x"]
+        page = call("GET", "/v1/todos", user="alice").json()
+        assert [todo["title"] for todo in page["items"]] == ["x"]
 
 
 def test_a_request_refuses_a_man_in_the_middle_at_once(
@@ -94,11 +110,19 @@ def test_a_url_of_neon_that_does_not_verify_the_server_is_warned_of_once(
 
 
 @pytest.mark.usefixtures("aws_environment")
-def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with mock_aws():
         read, client = url_reader(None, "url"), boto3.client("ssm")
-        for password, query in [("s3cr3t-1", ""), ("s3cr3t-2", ""), ("s3cr3t-3", "&channel_binding=require")]:
+        for password, query in [
+            ("s3cr3t-1", ""),
+            ("s3cr3t-2", ""),
+            ("s3cr3t-3", "&channel_binding=require"),
+        ]:
             url = f"postgresql://parameter:{password}@{HOST}/todo?sslmode=require{query}"
             client.put_parameter(Name="url", Value=url, Type="SecureString", Overwrite=True)
             assert [read(), read()] == [url, url]
-    assert [line.getMessage() for line in caplog.records if line.name == "todo_api"] == [WARNING] * 2
+    assert [line.getMessage() for line in caplog.records if line.name == "todo_api"] == [
+        WARNING
+    ] * 2

@@ -24,9 +24,9 @@ def _send(requests: list[Request]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def send(environment: dict[str, str]) -> Iterator[Send]:
-    """A function that sends the requests of seven lists, each in a warm process: all first ones, then all second ones.
+    """A function that sends the requests of seven lists, each list in a warm process.
 
-    It returns the statuses, by list.
+    All first ones are sent at once, then all second ones. It returns the statuses, by list.
     """
     with handler_processes.start(PROCESSES, environment["NEON_DATABASE_URL"]) as pool:
         yield lambda requests: pool.map(_send, requests, chunksize=1)
@@ -41,11 +41,15 @@ def test_concurrent_toggles_are_not_lost(send: Send, carol: User, sql: Any, *, s
     paths = _paths(carol, 2_000 if soak else 25)
     toggles: list[Request] = [(carol.id, "POST", f"{path}/toggle", {}) for path in paths]
     assert send([toggles] * PROCESSES) == [[200] * len(paths)] * PROCESSES
-    completed = "SELECT bool_and(is_completed), count(*) FROM todos WHERE user_id = %s AND title = 'x'"
+    completed = (
+        "SELECT bool_and(is_completed), count(*) FROM todos WHERE user_id = %s AND title = 'x'"
+    )
     assert sql(completed, carol.id) == [(PROCESSES % 2 == 1, len(paths))]
 
 
-def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(send: Send, carol: User) -> None:
+def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(
+    send: Send, carol: User
+) -> None:
     paths = _paths(carol, 30)
     writes: list[tuple[str, str, dict[str, Any]]] = [
         *[("DELETE", "", {})] * 2,
@@ -54,7 +58,8 @@ def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(send: Sen
         *[("POST", "/toggle", {})] * 2,
     ]
     requests = [
-        [(carol.id, method, f"{path}{suffix}", arguments) for path in paths] for method, suffix, arguments in writes
+        [(carol.id, method, f"{path}{suffix}", arguments) for path in paths]
+        for method, suffix, arguments in writes
     ]
     one, other, *results = send(requests)
     assert all(sorted(deletes) == [204, 404] for deletes in zip(one, other, strict=True))
@@ -62,10 +67,13 @@ def test_concurrent_writes_to_a_todo_end_as_if_run_one_after_the_other(send: Sen
     assert carol.list() == [carol.todos[1], carol.todos[0]]
 
 
-def test_the_first_todos_of_a_user_can_be_created_concurrently(send: Send, carol: User, sql: Any) -> None:
+def test_the_first_todos_of_a_user_can_be_created_concurrently(
+    send: Send, carol: User, sql: Any
+) -> None:
     """Each round creates the first todos of another user."""
     creates: list[Request] = [
-        (f"{carol.id}-{number}", "POST", "/v1/todos", {"json": {"title": "x"}}) for number in range(20)
+        (f"{carol.id}-{number}", "POST", "/v1/todos", {"json": {"title": "x"}})
+        for number in range(20)
     ]
     assert send([creates] * PROCESSES) == [[201] * 20] * PROCESSES
     counted = "SELECT count(DISTINCT user_id), count(*) FROM todos WHERE user_id LIKE %s"

@@ -1,4 +1,7 @@
-"""Connecting: which refusals are retried, what the log says of them, and settings of the role that do no harm."""
+"""Connecting to the database.
+
+Which refusals are retried, what the log says of them, and settings of the role that do no harm.
+"""
 
 import random
 import re
@@ -22,31 +25,40 @@ from todo_api.models.page import TodoQuery
 # The texts of Neon's proxy: https://github.com/neondatabase/neon/tree/main/proxy/src
 USELESS = [
     "Control plane request failed: endpoint cannot be found",
-    "The requested endpoint could not be found, or you don't have access to it. Please check the provided ID",
+    "The requested endpoint could not be found, or you don't have access to it. "
+    "Please check the provided ID",
     "Control plane request failed: endpoint is disabled",
-    "Control plane request failed: endpoint is temporarily unavailable. Check your quotas and/or contact our support",
-    "Your account or project has exceeded the compute time quota. Upgrade your plan to increase limits.",
+    "Control plane request failed: endpoint is temporarily unavailable. "
+    "Check your quotas and/or contact our support",
+    "Your account or project has exceeded the compute time quota. "
+    "Upgrade your plan to increase limits.",
     "This IP address 203.0.113.7 is not allowed to connect to this endpoint.",
     "This endpoint accepts no connections from a blocked network",
-    "Endpoint ID is not specified. Either please upgrade the postgres client library (libpq) for SNI support",
+    "Endpoint ID is not specified. "
+    "Either please upgrade the postgres client library (libpq) for SNI support",
     "password authentication failed for user 'user'",
 ]
 PASSING = [
     "Too many connections to this endpoint. Please try again later.",
     "Too many connections attempts",
-    "Failed to acquire permit to connect to the database. Too many database connection attempts are currently ongoing.",
+    "Failed to acquire permit to connect to the database. "
+    "Too many database connection attempts are currently ongoing.",
     "Control plane request failed",
     "Authentication timed out",
 ]
 
 
 @pytest.mark.parametrize(
-    ("message", "is_useless"), [*((text, True) for text in USELESS), *((text, False) for text in PASSING)]
+    ("message", "is_useless"),
+    [*((text, True) for text in USELESS), *((text, False) for text in PASSING)],
 )
 def test_a_refusal_is_retried_only_where_that_may_help(
     message: str, *, is_useless: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with refusing_server(message) as server, app_on(server.uri, database_timeout_seconds=0.5) as call:
+    with (
+        refusing_server(message) as server,
+        app_on(server.uri, database_timeout_seconds=0.5) as call,
+    ):
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert (server.connections == 1) is is_useless
@@ -55,13 +67,18 @@ def test_a_refusal_is_retried_only_where_that_may_help(
     assert "s3cr3t" not in log_text(caplog)
 
 
-def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A SnapStart snapshot contains the generator's state, so all its copies would pause alike."""
     pauses: list[float] = []
     monkeypatch.setattr("todo_api.database.engine.time.sleep", pauses.append)
     for _ in range(2):
         random.seed(1)
-        with refusing_server("starting up") as server, app_on(server.uri, database_timeout_seconds=0.2) as call:
+        with (
+            refusing_server("starting up") as server,
+            app_on(server.uri, database_timeout_seconds=0.2) as call,
+        ):
             assert call("GET", "/v1/todos", user="x").status == 503
         pauses.append(-1)
     end = pauses.index(-1)
@@ -69,8 +86,12 @@ def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(monkeypa
     assert pauses[0] != pauses[end + 1]
 
 
-@pytest.mark.parametrize("setting", ["client_encoding = LATIN1", "datestyle = 'SQL, DMY'", "timezone = 'Asia/Tokyo'"])
-def test_settings_of_the_login_role_change_no_response(new_database: Callable[[], str], setting: str) -> None:
+@pytest.mark.parametrize(
+    "setting", ["client_encoding = LATIN1", "datestyle = 'SQL, DMY'", "timezone = 'Asia/Tokyo'"]
+)
+def test_settings_of_the_login_role_change_no_response(
+    new_database: Callable[[], str], setting: str
+) -> None:
     uri = new_database()
     migrate(uri)
     run_sql(uri, f"ALTER DATABASE {parse_dsn(uri)['dbname']} SET {setting}")
@@ -81,8 +102,10 @@ def test_settings_of_the_login_role_change_no_response(new_database: Callable[[]
         assert call("GET", "/v1/todos", user="x").json()["items"] == [todo]
 
 
-def test_two_threads_whose_password_is_refused_at_once_both_succeed(new_database: Callable[[], str]) -> None:
-    """The second thread finds a URL that the first has read again, but that it has not tried itself."""
+def test_two_threads_whose_password_is_refused_at_once_both_succeed(
+    new_database: Callable[[], str],
+) -> None:
+    """The second thread finds a URL that the first has read again, but has not tried itself."""
     uri = new_database()
     migrate(uri)
     urls = [uri.replace(f":{parse_dsn(uri)['password']}@", ":old@"), uri, uri]

@@ -1,4 +1,7 @@
-"""The deadline of a request: suspended computes, late poolers and Lambda's timeout; and a long series of requests."""
+"""The deadline of a request, and a long series of requests.
+
+Suspended computes, late poolers and Lambda's timeout.
+"""
 
 import logging
 import os
@@ -33,7 +36,9 @@ def test_connecting_is_retried_until_the_port_accepts_connections(scenario: Faul
         timer.join()
 
 
-def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(scenario: FaultScenario) -> None:
+def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(
+    scenario: FaultScenario,
+) -> None:
     app = create_app(Settings(neon_database_url=scenario.uri()))
 
     class ShortContext(Context):
@@ -53,7 +58,9 @@ def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(scenario: F
     scenario.assert_recovery()
 
 
-def test_a_series_of_requests_leaks_neither_connections_nor_memory(scenario: FaultScenario, *, soak: bool) -> None:
+def test_a_series_of_requests_leaks_neither_connections_nor_memory(
+    scenario: FaultScenario, *, soak: bool
+) -> None:
     """At most 5 kB for each of 200 requests, after 100 others."""
     last = 100 + (20_000 if soak else 200)
     logging.getLogger("todo_api").setLevel(logging.ERROR)
@@ -62,6 +69,9 @@ def test_a_series_of_requests_leaks_neither_connections_nor_memory(scenario: Fau
         for number in range(1, last + 1):
             assert scenario.request(call, ["list", "toggle"][number % 2]).status == 200
             if number in (100, last):
-                sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+                sizes.append(
+                    int(Path("/proc/self/statm").read_text().split()[1])
+                    * os.sysconf("SC_PAGE_SIZE")
+                )
     scenario.assert_recovery()
     assert sizes[1] - sizes[0] < 5_000 * 200

@@ -1,4 +1,7 @@
-"""TLS that starts directly on Neon's hosts: one round trip less, and a fallback for servers that want to be asked."""
+"""TLS that starts directly on Neon's hosts.
+
+One round trip less, and a fallback for servers that want to be asked.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +48,19 @@ def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         connection.close()
-    assert (ours.connections, len(ours.statements), ours.round_trips) == (1, 1, bare.round_trips - 1)
+    assert (ours.connections, len(ours.statements), ours.round_trips) == (
+        1,
+        1,
+        bare.round_trips - 1,
+    )
 
 
 @pytest.mark.parametrize("reaction", ["hang up", "hang"])
 def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
-    neon: TlsTerminator, reaction: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    neon: TlsTerminator,
+    reaction: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(neon, "direct_tls", reaction)
     with app_on(neon.uri(), database_timeout_seconds=8) as call:
@@ -58,12 +68,17 @@ def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
             with neon.counter.watch() as traffic:
                 assert call("GET", "/v1/todos", user="x").status == 200
             assert traffic.connections == expected
-    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [WARNING]
+    assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [
+        WARNING
+    ]
 
 
 def test_an_unverified_certificate_is_not_tried_again(neon: TlsTerminator, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "another-ca.pem"))
-    with app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem"))) as call, neon.counter.watch() as traffic:
+    with (
+        app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem"))) as call,
+        neon.counter.watch() as traffic,
+    ):
         assert call("GET", "/v1/todos", user="x").status == 503
     assert traffic.connections == 1
 
@@ -71,7 +86,10 @@ def test_an_unverified_certificate_is_not_tried_again(neon: TlsTerminator, tmp_p
 def test_the_url_can_ask_for_the_negotiation_itself(neon: TlsTerminator) -> None:
     with neon.counter.watch(delay=0.01) as bare:
         psycopg2.connect(neon.uri()).close()
-    with app_on(neon.uri(sslnegotiation="postgres")) as call, neon.counter.watch(delay=0.01) as ours:
+    with (
+        app_on(neon.uri(sslnegotiation="postgres")) as call,
+        neon.counter.watch(delay=0.01) as ours,
+    ):
         assert call("GET", "/v1/todos", user="x").status == 200
     assert ours.round_trips == bare.round_trips + 1  # the statement
 
@@ -97,5 +115,7 @@ def test_migrations_start_tls_directly_too(neon: TlsTerminator) -> None:
         ("localhost", "sslmode=require", False),
     ],
 )
-def test_direct_tls_is_for_encrypted_connections_to_neons_hosts(host: str, query: str, *, expected: bool) -> None:
+def test_direct_tls_is_for_encrypted_connections_to_neons_hosts(
+    host: str, query: str, *, expected: bool
+) -> None:
     assert may_start_tls_directly(f"postgresql://u:p@{host}/db?{query}") is expected

@@ -1,4 +1,7 @@
-"""Faults of the network and the server: 503 before the deadline, no partial writes, and the next request succeeds."""
+"""Faults of the network and the server.
+
+503 before the deadline, no partial writes, and the next request succeeds.
+"""
 
 import json
 import os
@@ -55,7 +58,9 @@ FAULTS = {
 
 @each_operation
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_a_503_with_the_right_outcome_and_log(scenario: FaultScenario, fault: str, operation: str) -> None:
+def test_a_fault_is_a_503_with_the_right_outcome_and_log(
+    scenario: FaultScenario, fault: str, operation: str
+) -> None:
     outcome, phase, sqlstate, reason = FAULTS[fault]
     with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
         scenario.proxy.fault, scenario.proxy.sqlstate = fault, sqlstate or ""
@@ -65,7 +70,9 @@ def test_a_fault_is_a_503_with_the_right_outcome_and_log(scenario: FaultScenario
         scenario.assert_recovery(call)
 
 
-@pytest.mark.parametrize("fault", [fault for fault, (outcome, *_) in FAULTS.items() if outcome == UNKNOWN])
+@pytest.mark.parametrize(
+    "fault", [fault for fault, (outcome, *_) in FAULTS.items() if outcome == UNKNOWN]
+)
 def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
     scenario: FaultScenario, fault: str
 ) -> None:
@@ -84,14 +91,14 @@ def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
     assert scenario.rows() - before == {retry.json()["id"]}
 
 
-# --- hosts and logins -------------------------------------------------------------------------------------------------
+# --- hosts and logins -----------------------------------------------------------------------------
 
 
 @each_operation
 def test_an_unreachable_host_is_not_executed(scenario: FaultScenario, operation: str) -> None:
     with unresponsive_port("127.0.0.2") as unresponsive:
         for parts, reason in (
-            # A name with a space fails without a DNS query, so the duration does not depend on the resolver.
+            # A name with a space fails without a DNS query, which would take its own time.
             ({"host": "no%20host"}, "could not translate host name"),
             ({"port": str(free_port())}, "Connection refused"),
             ({"host": "127.0.0.2", "port": str(unresponsive)}, "TCP connect timed out"),
@@ -105,11 +112,22 @@ def test_an_unreachable_host_is_not_executed(scenario: FaultScenario, operation:
 
 @pytest.mark.namespaces
 def test_res_options_of_the_deployment_limit_a_dns_lookup_without_answers(tmp_path: Path) -> None:
-    """The request's deadline cannot end a DNS lookup; the deployment's RES_OPTIONS allow two queries of 1 s each."""
+    """The request's deadline cannot end a DNS lookup.
+
+    The deployment's RES_OPTIONS allow two queries of 1 s each.
+    """
     (options,) = re.findall(r'RES_OPTIONS: "(.*)"', (ROOT / "serverless.yml").read_text())
-    command = [*IN_A_NETWORK_OF_ITS_OWN, sys.executable, "-m", "tests.support.unresponsive_resolver", str(tmp_path)]
+    command = [
+        *IN_A_NETWORK_OF_ITS_OWN,
+        sys.executable,
+        "-m",
+        "tests.support.unresponsive_resolver",
+        str(tmp_path),
+    ]
     environment = os.environ | {"RES_OPTIONS": options}
-    run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=60)
+    run = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=60
+    )
     outcome = json.loads(run.stdout)
     assert (outcome["status"], outcome["problem"]["type"].rpartition(":")[2]) == (503, NOT_EXECUTED)
     assert outcome["asked"]
@@ -117,13 +135,19 @@ def test_res_options_of_the_deployment_limit_a_dns_lookup_without_answers(tmp_pa
 
 
 @each_operation
-def test_an_unresponsive_address_leaves_time_for_the_other_one(scenario: FaultScenario, operation: str) -> None:
+def test_an_unresponsive_address_leaves_time_for_the_other_one(
+    scenario: FaultScenario, operation: str
+) -> None:
     with unresponsive_port("127.0.0.2") as unresponsive:
         # libpq tries the addresses in random order, and a request has time for four attempts.
         uri = scenario.uri(host=f"127.0.0.2:{unresponsive},127.0.0.1")
         with app_on(uri, database_timeout_seconds=TIMEOUT_SECONDS) as call:
             outcomes = (SUCCEEDED, NOT_EXECUTED, UNKNOWN)
-            failures = [line for _ in range(8) if (line := scenario.assert_outcome(call, operation, *outcomes))]
+            failures = [
+                line
+                for _ in range(8)
+                if (line := scenario.assert_outcome(call, operation, *outcomes))
+            ]
     assert len(failures) <= 4
     scenario.assert_recovery()
 
@@ -145,8 +169,13 @@ def test_a_missing_or_forbidden_role_is_misconfigured(
 ) -> None:
     create = f"CREATE ROLE no_member LOGIN PASSWORD '{scenario.parts['password']}'"
     run_sql(scenario.database, "DROP ROLE IF EXISTS no_member", create)
-    for user, role, sqlstate in (("postgres", "no_such_role", "22023"), ("no_member", "todo_app", "42501")):
-        monkeypatch.setattr("todo_api.app.SESSION_SETUP_SQL", SESSION_SETUP_SQL.replace("todo_app", role))
+    for user, role, sqlstate in (
+        ("postgres", "no_such_role", "22023"),
+        ("no_member", "todo_app", "42501"),
+    ):
+        monkeypatch.setattr(
+            "todo_api.app.SESSION_SETUP_SQL", SESSION_SETUP_SQL.replace("todo_app", role)
+        )
         with app_on(scenario.uri(user=user), database_timeout_seconds=TIMEOUT_SECONDS) as call:
             line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
             assert (line["message"], line["phase"]) == ("database misconfigured", "execute")
@@ -154,12 +183,15 @@ def test_a_missing_or_forbidden_role_is_misconfigured(
     scenario.assert_recovery()
 
 
-# --- the database -----------------------------------------------------------------------------------------------------
+# --- the database ---------------------------------------------------------------------------------
 
 
 @contextmanager
 def locked(scenario: FaultScenario) -> Iterator[None]:
-    """Lock the table; meanwhile `rows` returns the IDs from before, because it would wait for the lock too."""
+    """Lock the table.
+
+    Meanwhile `rows` returns the IDs from before, because it would wait for the lock too.
+    """
     rows = scenario.rows()
     connection = psycopg2.connect(scenario.database)
     with connection.cursor() as cursor:
@@ -182,13 +214,16 @@ def slow(scenario: FaultScenario) -> AbstractContextManager[None]:
 
 def read_only(scenario: FaultScenario) -> AbstractContextManager[None]:
     """Make the database read-only, as a replica is."""
-    database, setting = f"ALTER DATABASE {scenario.parts['dbname']}", "default_transaction_read_only"
+    database = f"ALTER DATABASE {scenario.parts['dbname']}"
+    setting = "default_transaction_read_only"
     undo = (f"SET {setting} = off", f"{database} RESET {setting}")
     return changed_database(scenario.database, f"{database} SET {setting} = on", *undo)
 
 
 @each_operation
-@pytest.mark.parametrize(("fault", "sqlstate"), [(locked, "57014"), (slow, "57014"), (read_only, "25006")])
+@pytest.mark.parametrize(
+    ("fault", "sqlstate"), [(locked, "57014"), (slow, "57014"), (read_only, "25006")]
+)
 def test_a_statement_on_a_locked_slow_or_read_only_database_is_not_executed(
     scenario: FaultScenario, fault: Any, sqlstate: str, operation: str
 ) -> None:
@@ -204,7 +239,9 @@ def test_a_statement_on_a_locked_slow_or_read_only_database_is_not_executed(
 
 
 @each_operation
-def test_a_terminated_connection_is_of_unknown_outcome(scenario: FaultScenario, operation: str) -> None:
+def test_a_terminated_connection_is_of_unknown_outcome(
+    scenario: FaultScenario, operation: str
+) -> None:
     """The server may terminate a connection after the statement has committed."""
 
     def terminate() -> None:
@@ -229,7 +266,10 @@ def test_a_terminated_connection_is_of_unknown_outcome(scenario: FaultScenario, 
 
 
 def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptureFixture) -> None:
-    with TemporaryDirectory(prefix="todo-api-restart-") as folder, Postgres(Path(folder)) as postgres:
+    with (
+        TemporaryDirectory(prefix="todo-api-restart-") as folder,
+        Postgres(Path(folder)) as postgres,
+    ):
         migrate(postgres.uri)
         scenario = FaultScenario(postgres.uri)
         status = Path(folder) / "data" / "postmaster.pid"

@@ -7,7 +7,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.support.clients import Api
 from tests.support.users import User, new_user
@@ -36,7 +42,10 @@ def test_another_users_todo_gets_the_same_response_as_a_missing_one(alice: User,
     for method, suffix, request in ON_ONE_TODO:
         anothers = bob(method, f"{alice.first_path}{suffix}", **request)
         missing = bob(method, f"/v1/todos/{uuid4()}{suffix}", **request)
-        assert (anothers.status, anothers.json()["type"]) == (404, "urn:todo-api:problem:todo-not-found")
+        assert (anothers.status, anothers.json()["type"]) == (
+            404,
+            "urn:todo-api:problem:todo-not-found",
+        )
         assert anothers.without_request_id() == missing.without_request_id()
     assert alice.list() == [alice.todos[1], alice.todos[0]]
     assert bob.list() == [bob.todos[1], bob.todos[0]]
@@ -63,7 +72,7 @@ def test_a_repository_requires_a_user() -> None:
         repository.TodoRepository(None, "")  # type: ignore[arg-type]  # the session is not used
 
 
-# --- any sequence of requests -----------------------------------------------------------------------------------------
+# --- any sequence of requests ---------------------------------------------------------------------
 
 OLD_TAG = '"2020-01-01T00:00:00.000000Z"'
 TITLES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=255)
@@ -85,7 +94,9 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
             self.keys: dict[tuple[str, str], str] = {}
 
         def _newest_first(self, user: User) -> list[dict[str, Any]]:
-            return sorted(self.model[user.id].values(), key=itemgetter("created_at", "id"), reverse=True)
+            return sorted(
+                self.model[user.id].values(), key=itemgetter("created_at", "id"), reverse=True
+            )
 
         def _any_todo(self, data: st.DataObject) -> str:
             known = [todo for todos in self.model.values() for todo in todos]
@@ -97,7 +108,9 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
             tag = data.draw(st.sampled_from(["", "current", OLD_TAG])) if method != "GET" else ""
             if tag == "current":
                 tag = before["etag"] if before else OLD_TAG
-            response = user(method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request)
+            response = user(
+                method, f"/v1/todos/{todo_id}{suffix}", headers={"If-Match": tag}, **request
+            )
             if before is None:
                 assert response.status == 404
                 return
@@ -115,14 +128,19 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
                 changes = {"description": None, "is_completed": False} | changes
             if suffix:
                 changes = {"is_completed": not before["is_completed"]}
-            assert after == before | changes | {"updated_at": after["updated_at"], "etag": after["etag"]}
+            assert after == before | changes | {
+                "updated_at": after["updated_at"],
+                "etag": after["etag"],
+            }
             assert (after["updated_at"] > before["updated_at"]) is bool(changes)
             self.model[user.id][todo_id] = after
 
         @rule(data=st.data(), completed=st.booleans())
         def list_by_completion(self, data: st.DataObject, *, completed: bool) -> None:
             user = data.draw(st.sampled_from(self.users))
-            expected = [todo for todo in self._newest_first(user) if todo["is_completed"] is completed]
+            expected = [
+                todo for todo in self._newest_first(user) if todo["is_completed"] is completed
+            ]
             assert user.list(f"limit=100&is_completed={str(completed).lower()}") == expected
 
         @rule(data=st.data(), title=TITLES, completed=st.booleans())
@@ -135,7 +153,9 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
         def create_once(self, data: st.DataObject, key: str) -> None:
             user = data.draw(st.sampled_from(self.users))
             known = self.keys.get((user.id, key))
-            response = user("POST", "/v1/todos", json={"title": key}, headers={"Idempotency-Key": key})
+            response = user(
+                "POST", "/v1/todos", json={"title": key}, headers={"Idempotency-Key": key}
+            )
             todo = response.json()
             assert response.status == 201
             assert ("idempotency-replayed" in response.headers) is (known in self.model[user.id])
@@ -151,7 +171,9 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
         def replace(self, data: st.DataObject, body: dict[str, Any]) -> None:
             self._send(data, "PUT", json=body)
 
-        @rule(data=st.data(), body=st.fixed_dictionaries({}, optional={"title": TITLES, **OPTIONAL}))
+        @rule(
+            data=st.data(), body=st.fixed_dictionaries({}, optional={"title": TITLES, **OPTIONAL})
+        )
         def update(self, data: st.DataObject, body: dict[str, Any]) -> None:
             self._send(data, "PATCH", json=body)
 

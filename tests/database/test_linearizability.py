@@ -22,13 +22,29 @@ from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.support import handler_processes
 from tests.support.fault_scenario import NOT_EXECUTED, UNKNOWN
-from tests.support.linearizability import Operation, Request, Todo, describe, is_linearizable, shortest
+from tests.support.linearizability import (
+    Operation,
+    Request,
+    Todo,
+    describe,
+    is_linearizable,
+    shortest,
+)
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import run_sql
-from tests.support.workload import FAULTS, MUTATIONS, PROCESSES, RandomlyFaultyProxy, perform_at_once, read, work
+from tests.support.workload import (
+    FAULTS,
+    MUTATIONS,
+    PROCESSES,
+    RandomlyFaultyProxy,
+    perform_at_once,
+    read,
+    work,
+)
 
 SIGKILL = "SIGKILL of PostgreSQL"
-TODOS, REQUESTS = 3, 25  # of each round: the todos that all processes share, and the requests of each process
+# Of each round: the todos that all processes share, and the requests of each process.
+TODOS, REQUESTS = 3, 25
 
 
 class Database:
@@ -49,7 +65,10 @@ class Database:
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[Database]:
-    with TemporaryDirectory(prefix="todo-api-linearizability-") as folder, Postgres(Path(folder)) as postgres:
+    with (
+        TemporaryDirectory(prefix="todo-api-linearizability-") as folder,
+        Postgres(Path(folder)) as postgres,
+    ):
         migrate(postgres.uri)
         yield Database(Path(folder), postgres.uri)
 
@@ -60,7 +79,9 @@ def pool(database: Database) -> Iterator[Pool]:
         yield pool
 
 
-def assert_linearizable_during_faults(database: Database, pool: Pool, rate: float, *, soak: bool) -> None:
+def assert_linearizable_during_faults(
+    database: Database, pool: Pool, rate: float, *, soak: bool
+) -> None:
     """Work in rounds, each on new todos, until enough has happened. Check the history of each todo.
 
     Args:
@@ -75,23 +96,37 @@ def assert_linearizable_during_faults(database: Database, pool: Pool, rate: floa
         least = {name: number * 10 for name, number in least.items()}
     counts, began = Counter[str](), time.monotonic()
     database.proxy.injected = counts
-    while time.monotonic() - began < seconds or any(counts[name] < number for name, number in least.items()):
+
+    def is_enough() -> bool:
+        counted = all(counts[name] >= number for name, number in least.items())
+        return counted and time.monotonic() - began >= seconds
+
+    while not is_enough():
         assert time.monotonic() - began < at_most, f"too little has happened: {counts}"
         keys = [uuid4().hex for _ in range(TODOS)]
         seed = f"{database.seed} {counts['rounds']}"
         database.proxy.rate = rate
-        working = pool.map_async(work, [(process, seed, keys, REQUESTS) for process in range(PROCESSES)], chunksize=1)
+        working = pool.map_async(
+            work, [(process, seed, keys, REQUESTS) for process in range(PROCESSES)], chunksize=1
+        )
         if counts["rounds"] % 2 == 0:
             working.wait(0.3)
             counts[SIGKILL] += not working.ready()
             database.kill()
         history = _flat(working.get(120))
         database.proxy.rate = 0
-        ids = {key: {str(seen.id) for op in history if (seen := op.seen) and op.request.key == key} for key in keys}
+        ids = {
+            key: {str(seen.id) for op in history if (seen := op.seen) and op.request.key == key}
+            for key in keys
+        }
         history += _flat(pool.map(read, ids.items(), chunksize=1))
         for key in keys:
-            assert_linearizable([operation for operation in history if operation.request.key == key], database)
-        counts.update("answered" if operation.is_answered else operation.outcome for operation in history)
+            assert_linearizable(
+                [operation for operation in history if operation.request.key == key], database
+            )
+        counts.update(
+            "answered" if operation.is_answered else operation.outcome for operation in history
+        )
         counts.update(f"{operation.request.kind} {operation.outcome}" for operation in history)
         counts.update(operations=len(history), histories=TODOS, rounds=1)
     print(f"{time.monotonic() - began:.0f} s: {dict(sorted(counts.items()))}")
@@ -103,10 +138,14 @@ def _flat(histories: list[list[Operation]]) -> list[Operation]:
 
 def assert_linearizable(history: list[Operation], database: Database) -> None:
     if not is_linearizable(history):
-        pytest.fail(f"SEED={database.seed}, not linearizable:\n{describe(shortest(history))}", pytrace=False)
+        pytest.fail(
+            f"SEED={database.seed}, not linearizable:\n{describe(shortest(history))}", pytrace=False
+        )
 
 
-def test_concurrent_operations_during_faults_are_linearizable(database: Database, pool: Pool, *, soak: bool) -> None:
+def test_concurrent_operations_during_faults_are_linearizable(
+    database: Database, pool: Pool, *, soak: bool
+) -> None:
     assert_linearizable_during_faults(database, pool, 0.15, soak=soak)
 
 
@@ -117,32 +156,46 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
     # A server connection has a fault or none, and the pooler keeps those without: so end them soon.
     settings = {"server_lifetime": 1, "server_connect_timeout": 1, "server_login_retry": 0.1}
     with (
-        pgbouncer(database.uri, upstream=database.proxy.port, default_pool_size=4, **settings) as pooler,
+        pgbouncer(
+            database.uri, upstream=database.proxy.port, default_pool_size=4, **settings
+        ) as pooler,
         handler_processes.start(PROCESSES, pooler.uri()) as pool,
     ):
         assert_linearizable_during_faults(database, pool, 0.5, soak=soak)
 
 
-# --- mutations --------------------------------------------------------------------------------------------------------
+# --- mutations ------------------------------------------------------------------------------------
 
 KEY = "the key is not in the conflict target"
 
 
 def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[Operation]:
-    """Run the workload made for a mutation, three rounds on one todo, with the mutation or without (`""`)."""
+    """Run the workload made for a mutation: three rounds on one todo.
+
+    With the mutation, or without (`""`).
+    """
     database.proxy.rate = 0
 
     def send(fault: str, senders: int, request: Request) -> list[Operation]:
         database.proxy.fault = fault
-        arguments = [(process, request if process < senders else None, mutation) for process in range(PROCESSES)]
+        arguments = [
+            (process, request if process < senders else None, mutation)
+            for process in range(PROCESSES)
+        ]
         return _flat(pool.map(perform_at_once, arguments, chunksize=1))
 
     create = Request("create", uuid4().hex, {"title": "new"})
     history = send("", 1, create)
     assert history[0].seen
-    toggle, retrieve = [create._replace(kind=kind, fields={}, id=history[0].seen.id) for kind in ("toggle", "retrieve")]
+    toggle, retrieve = [
+        create._replace(kind=kind, fields={}, id=history[0].seen.id)
+        for kind in ("toggle", "retrieve")
+    ]
     steps = {
-        "may_have_run is always False": [("reset after the query was sent", 1, toggle), ("", 1, retrieve)],
+        "may_have_run is always False": [
+            ("reset after the query was sent", 1, toggle),
+            ("", 1, retrieve),
+        ],
         "toggle reads, then writes": [("", PROCESSES, toggle)],
         KEY: [("", PROCESSES, create)],
     }
@@ -164,7 +217,9 @@ def without_index(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_the_checker_finds_a_mutation_of_the_code(database: Database, pool: Pool, mutation: str) -> None:
+def test_the_checker_finds_a_mutation_of_the_code(
+    database: Database, pool: Pool, mutation: str
+) -> None:
     assert_linearizable(play(pool, database, mutation, ""), database)
     with without_index(database) if mutation == KEY else nullcontext():
         history = play(pool, database, mutation, mutation)
@@ -174,7 +229,7 @@ def test_the_checker_finds_a_mutation_of_the_code(database: Database, pool: Pool
     assert len(found) <= 1 + PROCESSES
 
 
-# --- the checker ------------------------------------------------------------------------------------------------------
+# --- the checker ----------------------------------------------------------------------------------
 
 OLD, NEW = '"2026-11-20T09:30:00.000001Z"', '"2026-11-20T09:30:00.000002Z"'
 SEEN = Todo("a", "x", None, is_completed=False, etag=OLD)
@@ -194,7 +249,12 @@ LINEARIZABLE = {
     "a read of what was written": [CREATE, TOGGLE, _read(TOGGLED)],
     "a read of the old todo during a write": [CREATE, TOGGLE, _read(SEEN, 3)],
     "a write of unknown outcome that runs": [CREATE, NO_ANSWER, _read(TOGGLED)],
-    "a write of unknown outcome that runs later": [CREATE, NO_ANSWER, _read(SEEN), _read(TOGGLED, 9)],
+    "a write of unknown outcome that runs later": [
+        CREATE,
+        NO_ANSWER,
+        _read(SEEN),
+        _read(TOGGLED, 9),
+    ],
     "a write of unknown outcome that never runs": [CREATE, NO_ANSWER, _read(SEEN)],
     "a new todo for the key of a deleted one": [
         CREATE,
@@ -205,14 +265,25 @@ LINEARIZABLE = {
 NOT_LINEARIZABLE = {
     "a lost write": [CREATE, TOGGLE, _read(SEEN)],
     "a read of a later write": [CREATE, replace(TOGGLE, began=7, ended=8), _read(TOGGLED)],
-    "a write that was not executed, but was": [CREATE, replace(NO_ANSWER, outcome=NOT_EXECUTED), _read(TOGGLED)],
+    "a write that was not executed, but was": [
+        CREATE,
+        replace(NO_ANSWER, outcome=NOT_EXECUTED),
+        _read(TOGGLED),
+    ],
     "a write of unknown outcome that runs twice": [
         *(CREATE, NO_ANSWER, _read(TOGGLED)),
         _read(replace(SEEN, etag='"2026-11-20T09:30:00.000003Z"'), 9),
     ],
     "an old read after a new one": [CREATE, NO_ANSWER, _read(TOGGLED), _read(SEEN, 9)],
-    "two writers with one tag": [CREATE, CONDITIONAL, replace(CONDITIONAL, seen=replace(SEEN, etag='"3"'))],
-    "a refused tag that is the current one": [CREATE, replace(CONDITIONAL, outcome="412", seen=None)],
+    "two writers with one tag": [
+        CREATE,
+        CONDITIONAL,
+        replace(CONDITIONAL, seen=replace(SEEN, etag='"3"')),
+    ],
+    "a refused tag that is the current one": [
+        CREATE,
+        replace(CONDITIONAL, outcome="412", seen=None),
+    ],
     "a todo that comes back": [CREATE, DELETE, _read(SEEN)],
     "a deleted todo for its key": [CREATE, DELETE, replace(CREATE, began=9, ended=10)],
     "two todos for one key": [CREATE, replace(CREATE, seen=replace(SEEN, id="b"))],
@@ -233,5 +304,10 @@ def test_the_checker_does_not_explain(history: list[Operation]) -> None:
 
 def test_a_failure_shows_only_the_operations_that_contradict_each_other() -> None:
     contradiction = [CREATE, TOGGLE, _read(SEEN)]
-    others = [_read(SEEN, 1), replace(NO_ANSWER, began=1, outcome=NOT_EXECUTED), _read(TOGGLED, 4), _read(TOGGLED, 20)]
+    others = [
+        _read(SEEN, 1),
+        replace(NO_ANSWER, began=1, outcome=NOT_EXECUTED),
+        _read(TOGGLED, 4),
+        _read(TOGGLED, 20),
+    ]
     assert shortest([*others, *contradiction]) == contradiction

@@ -18,7 +18,8 @@ from tests.support.revisions import NEWEST, NEXT, SECOND, Revisions
 from tests.support.sql import run_sql
 
 WAITING = (
-    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s AND pid <> pg_backend_pid()"
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE datname = current_database() AND query LIKE %s AND pid <> pg_backend_pid()"
 )
 
 
@@ -36,20 +37,27 @@ def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
 
 @pytest.fixture
 def start_migration(uri: str) -> Iterator[Callable[[], Future[str]]]:
-    """Start a migration in another thread. The fixture waits for its end after the test has closed its connections."""
+    """Start a migration in another thread.
+
+    The fixture waits for its end after the test has closed its connections.
+    """
     with ThreadPoolExecutor(1) as executor:
         yield lambda: executor.submit(migrate, uri)
 
 
 @contextmanager
-def _transaction(uri: str, statement: str, *parameters: object) -> Iterator[psycopg2.extensions.connection]:
+def _transaction(
+    uri: str, statement: str, *parameters: object
+) -> Iterator[psycopg2.extensions.connection]:
     """Execute a statement, and keep its transaction open."""
     with closing(psycopg2.connect(uri)) as connection:
         connection.cursor().execute(statement, parameters or None)
         yield connection
 
 
-def _wait_for(uri: str, migration: Future[str], statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+def _wait_for(
+    uri: str, migration: Future[str], statement: str, *parameters: object
+) -> list[tuple[Any, ...]]:
     """Run a query again and again until it returns rows, as long as the migration runs."""
     with closing(psycopg2.connect(uri)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
@@ -74,16 +82,22 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
     migrate(uri, "0002")
     with _transaction(uri, "SELECT FROM todos"):
         migration = start_migration()
-        _wait_for(uri, migration, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted")
+        _wait_for(
+            uri,
+            migration,
+            "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted",
+        )
         start = time.monotonic()
-        # As long as the reader's transaction is open, only the end of the migration's attempt can let this through.
+        # As long as the reader's transaction is open, only the end of the migration's attempt can
+        # let this through.
         assert run_sql(uri, "SET statement_timeout = '20s'", "SELECT count(*) FROM todos") == [(0,)]
         print(f"a SELECT behind the migration took {time.monotonic() - start:.2f} s")
         with pytest.raises(CommandError) as failed:
             migration.result()
     assert str(failed.value) == (
-        "The migration from revision 0002 to 0003 failed, and the database is at revision 0002: 3 times, other "
-        "transactions kept it waiting for a lock for 0.5 s. pg_stat_activity shows them."
+        "The migration from revision 0002 to 0003 failed, and the database is at revision 0002: "
+        "3 times, other transactions kept it waiting for a lock for 0.5 s. "
+        "pg_stat_activity shows them."
     )
     assert _revision(uri) == "0002"
     assert migrate(uri) == f"The database is migrated from revision 0002 to {NEWEST}."
@@ -94,7 +108,8 @@ def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     uri: str, revisions: Revisions, monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
     monkeypatch.setattr("migrations.__main__.RETRY_PAUSES", (0, 0))
-    run_sql(uri, "CREATE SEQUENCE attempts")  # a sequence keeps its value when a transaction is rolled back
+    # A sequence keeps its value when a transaction is rolled back.
+    run_sql(uri, "CREATE SEQUENCE attempts")
     fail_twice = f"DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE {condition}; END IF; END $$"
     revisions.add(NEXT, NEWEST, "CREATE TABLE tags ()", fail_twice)
     migrate(uri)
@@ -126,14 +141,19 @@ def test_a_migration_does_not_wait_for_another_without_a_limit(
     monkeypatch.setattr("migrations.__main__.ADVISORY_LOCK_SECONDS", 0.2)
     with (
         _transaction(uri, "SELECT pg_advisory_lock(%s)", ADVISORY_LOCK),
-        pytest.raises(CommandError, match=r"^Another migration of this database has not ended for 0\.2 s"),
+        pytest.raises(
+            CommandError, match=r"^Another migration of this database has not ended for 0\.2 s"
+        ),
     ):
         start_migration().result(20)
     assert run_sql(uri, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
 def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_attempt(
-    uri: str, start_migration: Callable[[], Future[str]], revisions: Revisions, monkeypatch: pytest.MonkeyPatch
+    uri: str,
+    start_migration: Callable[[], Future[str]],
+    revisions: Revisions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.2)
     example = str(migrations.__doc__).split("\n\n    ")[1].split("\n\n")[0]
@@ -146,12 +166,12 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
     is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('todos_by_due_at')"
     with _transaction(uri, write):
         migration = start_migration()
-        building = f"{WAITING} AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '0.5 s'"
+        is_long = "clock_timestamp() - query_start > interval '0.5 s'"
+        building = f"{WAITING} AND wait_event_type = 'Lock' AND {is_long}"
         ((pid,),) = _wait_for(uri, migration, building, "CREATE INDEX CONCURRENTLY%")
         run_sql(uri, "SET statement_timeout = '20s'", write, f"SELECT pg_cancel_backend({pid})")
-        with pytest.raises(
-            CommandError, match=f"from revision {NEXT} to {SECOND} failed, and the database is at revision {NEXT}"
-        ):
+        failure = f"from revision {NEXT} to {SECOND} failed, and the database is at revision {NEXT}"
+        with pytest.raises(CommandError, match=failure):
             migration.result()
     assert run_sql(uri, is_valid) == [(False,)]
     assert migrate(uri) == f"The database is migrated from revision {NEXT} to {SECOND}."

@@ -1,4 +1,7 @@
-"""Migrations to a named revision, of a database that is ahead of the code, and of revisions that contradict others."""
+"""Migrations to a named revision.
+
+Also of a database that is ahead of the code, and of revisions that contradict others.
+"""
 
 import sys
 from collections.abc import Callable
@@ -21,7 +24,10 @@ def uri(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def run(uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `python -m migrations` on it, and return the exit code, or what the process ends with, and the output."""
+    """Run `python -m migrations` on it, and return the exit code and the output.
+
+    Instead of the exit code, it may be the message that the process ends with.
+    """
 
     def run(*arguments: str) -> tuple[object, str]:
         monkeypatch.setenv("NEON_DATABASE_URL", uri)
@@ -53,20 +59,22 @@ def test_a_database_ahead_of_the_code_is_left_as_it_is(
     revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD IF NOT EXISTS due_at timestamptz")
     migrate(uri)
     monkeypatch.undo()
-    sentence = f"Nothing to do: the database is at revision {NEXT}, and the newest of this code is {NEWEST}."
-    assert run() == (0, sentence)
+    is_newer = f"the database is at revision {NEXT}, and the newest of this code is {NEWEST}"
+    assert run() == (0, f"Nothing to do: {is_newer}.")
+    is_unknown = f"The database is at revision {NEXT}, which this code does not have"
     for target in ("0003", NEWEST, "base", "-1"):
-        sentence = f"The database is at revision {NEXT}, which this code does not have: nothing was changed."
-        assert run(target) == (sentence, "")
+        assert run(target) == (f"{is_unknown}: nothing was changed.", "")
     assert _revision(uri) == NEXT
 
 
 def test_a_database_of_another_project_is_refused(uri: str, run: Run) -> None:
     run_sql(
-        uri, "CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version VALUES ('1975ea83b712')"
+        uri,
+        "CREATE TABLE alembic_version (version_num text)",
+        "INSERT INTO alembic_version VALUES ('1975ea83b712')",
     )
-    sentence = "The database is at revision 1975ea83b712, which this code does not have: nothing was changed."
-    assert run() == (sentence, "")
+    is_unknown = "The database is at revision 1975ea83b712, which this code does not have"
+    assert run() == (f"{is_unknown}: nothing was changed.", "")
 
 
 def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, run: Run) -> None:
@@ -83,8 +91,8 @@ def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, ru
 
 @pytest.mark.parametrize("target", ["0042", "000", "+1", "-0", "heads", ""])
 def test_an_unknown_revision_is_refused_in_one_sentence(uri: str, run: Run, target: str) -> None:
-    sentence = f"There is no revision {target}: choose one of base, {', '.join(EXISTING)}, head, or -1 to go one back."
-    assert run(target) == (sentence, "")
+    choices = f"base, {', '.join(EXISTING)}, head, or -1 to go one back"
+    assert run(target) == (f"There is no revision {target}: choose one of {choices}.", "")
     assert run_sql(uri, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 
@@ -108,14 +116,18 @@ def test_revisions_that_are_not_one_chain_are_refused_in_one_sentence(
     assert "\n" not in str(code)
 
 
-def test_a_failed_revision_is_rolled_back_and_those_before_it_stay(uri: str, run: Run, revisions: Revisions) -> None:
+def test_a_failed_revision_is_rolled_back_and_those_before_it_stay(
+    uri: str, run: Run, revisions: Revisions
+) -> None:
     revisions.add(NEXT, NEWEST, "CREATE TABLE first ()")
     revisions.add(SECOND, NEXT, "CREATE TABLE second ()", "SELECT 1 / 0")
     code, _ = run()
     failed = f"The migration from revision {NEXT} to {SECOND} failed"
     assert code == f"{failed}, and the database is at revision {NEXT}: division by zero"
     assert _revision(uri) == NEXT
-    assert run_sql(uri, "SELECT to_regclass('first') IS NULL, to_regclass('second') IS NULL") == [(False, True)]
+    assert run_sql(uri, "SELECT to_regclass('first') IS NULL, to_regclass('second') IS NULL") == [
+        (False, True)
+    ]
 
 
 @pytest.mark.parametrize("context", ["nullcontext()", "op.get_context().autocommit_block()"])
@@ -123,7 +135,10 @@ def test_a_lost_connection_is_reported_with_both_possible_revisions(
     run: Run, revisions: Revisions, context: str
 ) -> None:
     terminate = "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')"
-    upgrade = f"from contextlib import nullcontext\ndef upgrade():\n    with {context}:\n        {terminate}\n"
+    upgrade = (
+        "from contextlib import nullcontext\n"
+        f"def upgrade():\n    with {context}:\n        {terminate}\n"
+    )
     revisions.write(NEXT, NEXT, NEWEST, upgrade)
     code, _ = run()
     assert str(code) == (

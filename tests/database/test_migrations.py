@@ -21,20 +21,32 @@ NEWEST = sorted(path.name[:4] for path in (ROOT / "migrations" / "versions").glo
 
 def _schema(uri: str, *options: str) -> str:
     """Dump the schema of a database."""
-    options = ("--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version", *options)
+    options = (
+        "--schema-only",
+        "--no-owner",
+        "--no-privileges",
+        "--exclude-table=alembic_version",
+        *options,
+    )
     command = [str(wheel_binaries() / "pg_dump"), *options, uri]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     # These lines contain a random key.
-    return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+    return "\n".join(
+        line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))
+    )
 
 
-def test_the_migrated_schema_equals_the_models(migrated: str, new_database: Callable[[], str]) -> None:
+def test_the_migrated_schema_equals_the_models(
+    migrated: str, new_database: Callable[[], str]
+) -> None:
     created = new_database()
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(created))
     Todo.metadata.create_all(engine)
     engine.dispose()
     assert "CREATE TABLE public.todos" in _schema(migrated)
-    definitions = [sorted(_schema(uri, "--no-policies").splitlines()) for uri in (migrated, created)]
+    definitions = [
+        sorted(_schema(uri, "--no-policies").splitlines()) for uri in (migrated, created)
+    ]
     assert definitions[0] == definitions[1]
 
 
@@ -52,8 +64,14 @@ def test_migrations_can_be_reverted_and_applied_again(new_database: Callable[[],
 @pytest.mark.parametrize(
     ("given", "host"),
     [
-        ("ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech", "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech"),
-        ("ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech", "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech"),
+        (
+            "ep-cool-name-a1b2c3d4-pooler.eu-central-1.aws.neon.tech",
+            "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech",
+        ),
+        (
+            "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech",
+            "ep-cool-name-a1b2c3d4.eu-central-1.aws.neon.tech",
+        ),
         ("127.0.0.1", "127.0.0.1"),
         ("my-pooler.example-pooler.org", "my.example-pooler.org"),
     ],
@@ -66,6 +84,9 @@ def test_direct_url_removes_the_pooler_suffix_and_nothing_else(given: str, host:
 def test_migrating_without_a_url_prints_one_sentence() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-m", "migrations"]
-    outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 1
-    assert outcome.stderr == "The environment variable NEON_DATABASE_URL is not usable: is not set.\n"
+    message = "The environment variable NEON_DATABASE_URL is not usable: is not set.\n"
+    assert outcome.stderr == message

@@ -1,4 +1,7 @@
-"""A slow or broken Parameter Store: a passing failure, within the request's deadline, that discloses nothing."""
+"""A slow or broken Parameter Store.
+
+A passing failure, within the request's deadline, that discloses nothing.
+"""
 
 import logging
 import threading
@@ -22,7 +25,8 @@ NAME = "/todo-api/test/neon-database-url"
 
 @pytest.fixture(autouse=True)
 def _patient_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("todo_api.database.url.TIMEOUT_SECONDS", 30)  # so that a busy machine does not time out
+    # Long, so that a busy machine does not time out.
+    monkeypatch.setattr("todo_api.database.url.TIMEOUT_SECONDS", 30)
 
 
 @contextmanager
@@ -62,7 +66,11 @@ def _store(status: int, body: bytes, seconds_between_bytes: float = 0) -> Iterat
     ],
 )
 def test_an_answer_that_is_not_of_parameter_store_is_a_passing_failure(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int, body: bytes, reason: str
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    body: bytes,
+    reason: str,
 ) -> None:
     with _store(status, body) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)

@@ -1,4 +1,4 @@
-"""PgBouncer: the connections and statements that it refuses, and users who share its server connections."""
+"""PgBouncer: refused connections and statements, and users who share server connections."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,13 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from tests.support.apps import app_on
-from tests.support.fault_scenario import NOT_EXECUTED, SUCCEEDED, TIMEOUT_SECONDS, FaultScenario, each_operation
+from tests.support.fault_scenario import (
+    NOT_EXECUTED,
+    SUCCEEDED,
+    TIMEOUT_SECONDS,
+    FaultScenario,
+    each_operation,
+)
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import changed_database
 from todo_api.database import repository
@@ -54,7 +60,9 @@ def test_query_wait_timeout_is_not_executed(scenario: FaultScenario, operation: 
 
 
 @each_operation
-def test_max_client_conn_is_retried_until_the_deadline(scenario: FaultScenario, operation: str) -> None:
+def test_max_client_conn_is_retried_until_the_deadline(
+    scenario: FaultScenario, operation: str
+) -> None:
     with pgbouncer(scenario.database, max_client_conn=1) as pooler:
         occupied = psycopg2.connect(pooler.uri())
         with app_on(pooler.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
@@ -64,7 +72,8 @@ def test_max_client_conn_is_retried_until_the_deadline(scenario: FaultScenario, 
         # The default timeout, because the pauses between attempts are random.
         with app_on(pooler.uri()) as one, app_on(pooler.uri()) as other:
             threading.Timer(0.3, occupied.close).start()
-            for call in (one, other):  # the second one needs the connection that the first one has closed
+            # The second one needs the connection that the first one has closed.
+            for call in (one, other):
                 scenario.assert_outcome(call, operation, SUCCEEDED, at_most=9)
 
 

@@ -18,7 +18,9 @@ def send(carol: User) -> Send:
 
 
 @pytest.fixture(scope="module")
-def round_trips(wire: TrafficCounter, environment: dict[str, str], *, through_pgbouncer: bool) -> int:
+def round_trips(
+    wire: TrafficCounter, environment: dict[str, str], *, through_pgbouncer: bool
+) -> int:
     """The number of round trips that psycopg2 alone takes to connect and execute one statement."""
     with wire.watch(delay=0.01) as traffic:
         connection = psycopg2.connect(environment["NEON_DATABASE_URL"])
@@ -35,7 +37,11 @@ def test_an_operation_takes_one_connection_one_statement_and_no_extra_round_trip
 ) -> None:
     with wire.watch(delay=0.01) as traffic:
         send(request_)
-    assert (traffic.connections, len(traffic.statements), traffic.round_trips) == (1, 1, round_trips)
+    assert (traffic.connections, len(traffic.statements), traffic.round_trips) == (
+        1,
+        1,
+        round_trips,
+    )
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)

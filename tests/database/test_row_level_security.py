@@ -36,7 +36,9 @@ OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
     "create with a key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
     "create with the same key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
     "list": lambda todos, _: todos.list(TodoQuery()),
-    "list by completion": lambda todos, _: todos.list(TodoQuery.model_validate({"is_completed": "false"})),
+    "list by completion": lambda todos, _: todos.list(
+        TodoQuery.model_validate({"is_completed": "false"})
+    ),
     "list from a cursor": lambda todos, _: todos.list(
         TodoQuery.model_validate({"cursor": todos.list(TodoQuery(limit=1)).next_cursor})
     ),
@@ -52,8 +54,13 @@ OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
 }
 
 
-def _results(module: ModuleType, uri: str, user_id: str, todo_id: UUID) -> Iterator[tuple[str, Any]]:
-    """Run each operation of the repository in `module`, and yield its name and what it returns or raises."""
+def _results(
+    module: ModuleType, uri: str, user_id: str, todo_id: UUID
+) -> Iterator[tuple[str, Any]]:
+    """Run each operation of the repository in `module`.
+
+    Yields its name and what it returns or raises.
+    """
     database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
     for name, operation in OPERATIONS.items():
         with database.session(user_id=user_id, timeout_seconds=8) as session:
@@ -64,16 +71,25 @@ def _results(module: ModuleType, uri: str, user_id: str, todo_id: UUID) -> Itera
         yield name, result
 
 
-# --- the filter in each statement -------------------------------------------------------------------------------------
+# --- the filter in each statement -----------------------------------------------------------------
 
 
 @pytest.fixture
-def statements(environment: dict[str, str], wire: TrafficCounter, carol: User) -> Callable[[ModuleType], list[str]]:
-    """A function that returns the statements that the operations of the repository in a module send for Carol."""
+def statements(
+    environment: dict[str, str], wire: TrafficCounter, carol: User
+) -> Callable[[ModuleType], list[str]]:
+    """A function that returns the statements that a repository sends for Carol.
+
+    One statement for each operation of the repository in a module.
+    """
 
     def sent(module: ModuleType) -> list[str]:
         with wire.watch() as traffic:
-            list(_results(module, environment["NEON_DATABASE_URL"], carol.id, UUID(carol.todos[0]["id"])))
+            list(
+                _results(
+                    module, environment["NEON_DATABASE_URL"], carol.id, UUID(carol.todos[0]["id"])
+                )
+            )
         return traffic.statements
 
     return sent
@@ -101,9 +117,15 @@ def _unfiltered(statement: str, user_id: str) -> list[str]:
     return found
 
 
-def test_every_access_to_todos_filters_by_the_user(statements: Callable[[ModuleType], list[str]], carol: User) -> None:
-    methods = {name for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)}
-    assert {name.partition(" ")[0] for name in OPERATIONS} == {name for name in methods if not name.startswith("_")}
+def test_every_access_to_todos_filters_by_the_user(
+    statements: Callable[[ModuleType], list[str]], carol: User
+) -> None:
+    methods = {
+        name for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)
+    }
+    assert {name.partition(" ")[0] for name in OPERATIONS} == {
+        name for name in methods if not name.startswith("_")
+    }
     sent = statements(repository)
     assert len(sent) == len(OPERATIONS) + 1  # a page was read for its cursor
     assert all("todos" in statement for statement in sent)
@@ -114,16 +136,20 @@ def test_every_access_to_todos_filters_by_the_user(statements: Callable[[ModuleT
 def test_removing_any_one_filter_is_detected(
     line: int, statements: Callable[[ModuleType], list[str]], carol: User
 ) -> None:
-    assert any(_unfiltered(statement, carol.id) for statement in statements(without_filters({line})))
+    assert any(
+        _unfiltered(statement, carol.id) for statement in statements(without_filters({line}))
+    )
 
 
 def test_statements_are_filtered_only_by_owned() -> None:
-    selects, owned = len(re.findall(r"\bselect\(Todo\b", SOURCE)), len(re.findall(r"\bself\._owned\(", SOURCE))
-    assert owned == selects + 1 == len(FILTER_LINES) >= 4  # one for each select, and one in `_write`
+    selects = len(re.findall(r"\bselect\(Todo\b", SOURCE))
+    owned = len(re.findall(r"\bself\._owned\(", SOURCE))
+    # One call for each select, and one in `_write`.
+    assert owned == selects + 1 == len(FILTER_LINES) >= 4
     assert len(re.findall(r"\b(?:update|delete)\(Todo\b", SOURCE)) == 2  # which go through `_write`
 
 
-# --- one protection without the other ---------------------------------------------------------------------------------
+# --- one protection without the other -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +158,11 @@ def without_policies(new_database: Callable[[], str]) -> str:
     uri = new_database()
     migrate(uri)
     for table in ("todos", "users"):
-        run_sql(uri, f"DROP POLICY own_rows ON {table}", f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        run_sql(
+            uri,
+            f"DROP POLICY own_rows ON {table}",
+            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
+        )
     return uri
 
 
@@ -144,7 +174,8 @@ def _leaks(module: ModuleType, uri: str) -> list[str]:
     leaks, state = [], [("private", False)]
     for name, result in _results(module, uri, "intruder", todo.id):
         before = state
-        state = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608  # a UUID
+        # The id is a UUID.
+        state = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608
         reveals_existence = isinstance(result, module.PreconditionFailed)
         if reveals_existence or "victim" in repr(result) or state != before:
             leaks.append(name)
@@ -166,7 +197,7 @@ def test_removing_filters_leaks_todos_without_row_level_security(without_policie
     assert set().union(*leaks) == {name for name in OPERATIONS if not name.startswith("create")}
 
 
-# --- the session's settings -------------------------------------------------------------------------------------------
+# --- the session's settings -----------------------------------------------------------------------
 
 
 def test_a_statement_without_the_right_session_user_reads_and_writes_nothing(migrated: str) -> None:
@@ -191,7 +222,8 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
     connection.autocommit = True
     settings = {"session_user_id": "x", "milliseconds": "900"}
     show = (
-        "SELECT current_user, coalesce(current_setting('app.user_id', true), ''), current_setting('statement_timeout')"
+        "SELECT current_user, coalesce(current_setting('app.user_id', true), ''), "
+        "current_setting('statement_timeout')"
     )
     with connection.cursor() as cursor:
         for statement in ("SELECT 1", "SELECT 1 / 0"):
@@ -204,22 +236,31 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
     connection.close()
 
 
-# --- login roles with BYPASSRLS, as on Neon ---------------------------------------------------------------------------
+# --- login roles with BYPASSRLS, as on Neon -------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
+@pytest.fixture(
+    scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
+)
 def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URI of a login role with BYPASSRLS and without superuser rights, on the newest PostgreSQL and on Debian's."""
+    """The URI of a login role with BYPASSRLS and without superuser rights.
+
+    On the newest PostgreSQL and on Debian's.
+    """
     with empty_cluster(request.param) as (owner, _):
         yield owner
 
 
-def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(cluster: str) -> None:
+def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(
+    cluster: str,
+) -> None:
     run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
     command = [sys.executable, "-m", "migrations"]
     environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 2]
-    concurrent = [subprocess.Popen(command, cwd=ROOT, env=environment) for environment in environments]
+    concurrent = [
+        subprocess.Popen(command, cwd=ROOT, env=environment) for environment in environments
+    ]
     assert [migration.wait() for migration in concurrent] == [0] * 4
     for uri in uris:
         with app_on(uri) as call:

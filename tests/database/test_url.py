@@ -1,4 +1,7 @@
-"""The database URL in Parameter Store: cached, read again when the login is refused, and never disclosed."""
+"""The database URL in Parameter Store.
+
+It is cached, read again when the login is refused, and never disclosed.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,7 +36,9 @@ def store() -> Iterator[Store]:
     """A function that stores the value of the parameter in moto's Parameter Store."""
     with mock_aws():
         client = boto3.client("ssm")
-        yield lambda value: client.put_parameter(Name=NAME, Value=value, Type="SecureString", Overwrite=True)
+        yield lambda value: client.put_parameter(
+            Name=NAME, Value=value, Type="SecureString", Overwrite=True
+        )
 
 
 @pytest.fixture
@@ -115,7 +120,10 @@ def _assert_no_secret_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [("", "ParameterNotFound"), (f"mysql://{FIRST}", "the parameter does not hold a PostgreSQL URL")],
+    [
+        ("", "ParameterNotFound"),
+        (f"mysql://{FIRST}", "the parameter does not hold a PostgreSQL URL"),
+    ],
 )
 def test_a_missing_parameter_or_one_without_a_url_is_misconfigured(
     store: Store, call: Api, caplog: pytest.LogCaptureFixture, value: str, reason: str
@@ -129,7 +137,10 @@ def test_a_missing_parameter_or_one_without_a_url_is_misconfigured(
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [("AccessDeniedException", "database misconfigured"), ("ThrottlingException", "database unavailable")],
+    [
+        ("AccessDeniedException", "database misconfigured"),
+        ("ThrottlingException", "database unavailable"),
+    ],
 )
 def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
     call: Api, requests: Mock, caplog: pytest.LogCaptureFixture, code: str, message: str
@@ -143,12 +154,18 @@ def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
 
 
 def test_an_unreachable_parameter_store_is_a_503(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     call: Api = request.getfixturevalue("call")  # created with this endpoint
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
-    assert database_failure(caplog) == ("database unavailable", "credentials", "EndpointConnectionError")
+    assert database_failure(caplog) == (
+        "database unavailable",
+        "credentials",
+        "EndpointConnectionError",
+    )
 
 
 def test_the_url_and_password_are_not_in_the_openapi_document_responses_reprs_or_logs(
@@ -157,7 +174,13 @@ def test_the_url_and_password_are_not_in_the_openapi_document_responses_reprs_or
     url = environment["NEON_DATABASE_URL"]
     app = create_app(Settings(neon_database_url=url))
     parts = parse_dsn(url)
-    shown = [json.dumps(app.openapi()), repr(app), repr(vars(app.state)), repr(app.state.settings), log_text(caplog)]
+    shown = [
+        json.dumps(app.openapi()),
+        repr(app),
+        repr(vars(app.state)),
+        repr(app.state.settings),
+        log_text(caplog),
+    ]
     for path in ("/openapi.json", "/docs", "/health", "/ready", "/v1/todos", "/nowhere"):
         response = lambda_api("GET", path, user="x")
         shown += [response.body.decode(), str(response.headers)]

@@ -15,9 +15,14 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-@pytest.fixture(scope="session", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
+@pytest.fixture(
+    scope="session", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
+)
 def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The URIs of the owner and of a superuser of a migrated database, on the newest PostgreSQL and on Debian's."""
+    """The URIs of the owner and of a superuser of a migrated database.
+
+    On the newest PostgreSQL and on Debian's.
+    """
     with neon_like(request.param) as uris:
         yield uris
 

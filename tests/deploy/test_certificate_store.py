@@ -1,6 +1,7 @@
-"""The zip's packages come over TLS from an index whose certificate authority only the system's store knows.
+"""The zip's packages come over TLS.
 
-So it is behind a company's proxy that inspects TLS, with no variable like SSL_CERT_FILE set.
+Their index has a certificate authority that only the system's store knows. So it is behind a
+company's proxy that inspects TLS, with no variable like SSL_CERT_FILE set.
 """
 
 import os
@@ -57,7 +58,9 @@ def index(authority: trustme.CA, tmp_path: Path) -> Iterator[str]:
         for name, content in metadata.items():
             archive.writestr(f"package-1.0.dist-info/{name}", content)
     wheel = (tmp_path / WHEEL).read_bytes()
-    (tmp_path / "requirements.txt").write_text(f"package==1.0 --hash=sha256:{sha256(wheel).hexdigest()}\n")
+    (tmp_path / "requirements.txt").write_text(
+        f"package==1.0 --hash=sha256:{sha256(wheel).hexdigest()}\n"
+    )
     files = {"/simple/package/": f'<a href="/{WHEEL}">{WHEEL}</a>'.encode(), f"/{WHEEL}": wheel}
 
     def respond(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Response:
@@ -81,11 +84,14 @@ def fetch_package(folder: Path, index: str, **environment: str) -> subprocess.Co
         "UV_DEFAULT_INDEX": index,
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": index,
-        # Debian's pip and, from 24.2, every pip read the system's store. An older one has to be given it.
+        # Debian's pip and, from 24.2, every pip read the system's store. An older one has to be
+        # given it.
         "PIP_CERT": f"{STORE}/ca-certificates.crt",
     }
     command = [*in_namespace, str(folder / "store"), sys.executable, "-c", FETCH]
-    return subprocess.run(command, cwd=folder, env=defaults | environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=defaults | environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,12 @@ def fetch_package(folder: Path, index: str, **environment: str) -> subprocess.Co
     ids=["uv", "pip, because uv cannot", "pip, because there is no uv"],
 )
 def test_packages_are_fetched_over_tls_that_only_the_systems_store_vouches_for(
-    authority: trustme.CA, index: str, tmp_path: Path, environment: dict[str, str], *, falls_back: bool
+    authority: trustme.CA,
+    index: str,
+    tmp_path: Path,
+    environment: dict[str, str],
+    *,
+    falls_back: bool,
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "store/ca-certificates.crt"))
     outcome = fetch_package(tmp_path, index, **environment)
@@ -103,7 +114,9 @@ def test_packages_are_fetched_over_tls_that_only_the_systems_store_vouches_for(
     assert (tmp_path / "folder/package/__init__.py").read_text() == SOURCE
 
 
-def test_pip_replaces_what_uv_has_left_half_done(authority: trustme.CA, index: str, tmp_path: Path) -> None:
+def test_pip_replaces_what_uv_has_left_half_done(
+    authority: trustme.CA, index: str, tmp_path: Path
+) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "store/ca-certificates.crt"))
     package = tmp_path / "folder/package"
     package.mkdir(parents=True)
@@ -119,5 +132,7 @@ def test_packages_of_an_authority_that_the_systems_store_does_not_know_fail_the_
     outcome = fetch_package(tmp_path, index, PIP_RETRIES="0")
     assert outcome.returncode == 1
     assert TRYING_PIP in outcome.stderr
-    assert outcome.stderr.endswith("requirements.txt could be fetched, see above. It takes uv or pip.\n")
+    assert outcome.stderr.endswith(
+        "requirements.txt could be fetched, see above. It takes uv or pip.\n"
+    )
     assert not (tmp_path / "folder/package").exists()

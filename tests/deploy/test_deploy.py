@@ -1,4 +1,7 @@
-"""`npx serverless deploy` against a fake AWS and a real database: the order of its steps, and what stops it."""
+"""`npx serverless deploy` against a fake AWS and a real database.
+
+The order of its steps, and what stops it.
+"""
 
 from collections.abc import Callable
 
@@ -37,7 +40,10 @@ def test_deploy_of_prod_migrates_before_it_writes_keeps_the_url_secret_and_prote
     assert "Service deployed to stack todo-api-prod" in outcome.stderr
 
     read = next(call for call in aws.calls if call.service == "ssm")
-    assert (str(read), read.parameters) == ("ssm:GetParameter", {"Name": parameter, "WithDecryption": True})
+    assert (str(read), read.parameters) == (
+        "ssm:GetParameter",
+        {"Name": parameter, "WithDecryption": True},
+    )
     after_read = aws.calls.index(read) + 1
     assert {call.observed for call in aws.calls[:after_read]} == {False}
     assert {call.observed for call in aws.calls[after_read:]} == {True}
@@ -60,12 +66,20 @@ def test_deploy_of_prod_migrates_before_it_writes_keeps_the_url_secret_and_prote
         assert secret not in outcome.stdout + outcome.stderr
 
     calls = {str(call): call.parameters for call in aws.calls}
-    assert calls["cloudformation:UpdateTerminationProtection"]["EnableTerminationProtection"] == "true"
+    assert (
+        calls["cloudformation:UpdateTerminationProtection"]["EnableTerminationProtection"] == "true"
+    )
     pruned = [call.parameters for call in aws.calls if call.action == "DeleteFunction"]
     path = "/2015-03-31/functions/prod-todo-api"  # the fake has versions 1 to 4, and uses 4
-    assert pruned == [{"path": path, "query": "Qualifier=2"}, {"path": path, "query": "Qualifier=1"}]
+    assert pruned == [
+        {"path": path, "query": "Qualifier=2"},
+        {"path": path, "query": "Qualifier=1"},
+    ]
     changes = calls["cloudformation:CreateChangeSet"]
-    tags = {changes[f"Tags.member.{number}.Key"]: changes[f"Tags.member.{number}.Value"] for number in (1, 2)}
+    tags = {
+        changes[f"Tags.member.{number}.Key"]: changes[f"Tags.member.{number}.Value"]
+        for number in (1, 2)
+    }
     assert tags == {"service": "todo-api", "stage": "prod"}
 
 
@@ -89,16 +103,16 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
     run_sql(uri, "CREATE TABLE todos (other text)")
     output = failed_deploy(project, Aws({PARAMETER: uri}))
     assert "The migration failed, and nothing is deployed" in output
-    assert (
-        'The migration from revision base to 0001 failed, and the database is at revision base: relation "todos"'
-        in output
-    )
+    assert "The migration from revision base to 0001 failed" in output
+    assert 'and the database is at revision base: relation "todos"' in output
     assert "Traceback" not in output
     assert uri not in output
     assert run_sql(uri, "SELECT to_regclass('users') IS NULL") == [(True,)]
 
 
-def test_unreachable_database_stops_the_first_deploy_without_showing_the_password(project: Project) -> None:
+def test_unreachable_database_stops_the_first_deploy_without_showing_the_password(
+    project: Project,
+) -> None:
     aws = Aws({PARAMETER: "postgresql://owner:s3cr3t@127.0.0.1:1/neondb"}, stack_exists=False)
     output = failed_deploy(project, aws)
     assert "The migration failed, and nothing is deployed" in output
@@ -106,21 +120,35 @@ def test_unreachable_database_stops_the_first_deploy_without_showing_the_passwor
     assert "s3cr3t" not in output
 
 
-NO_PARAMETER = f"The parameter {PARAMETER}, which is to hold the database's URL, cannot be read in eu-central-1"
+NO_PARAMETER = (
+    f"The parameter {PARAMETER}, which is to hold the database's URL, "
+    "cannot be read in eu-central-1"
+)
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--stage", "production"], 'There is no stage "production": it is dev, prod or branch-NAME'),
-        (["--stage", "prod"], "The stage prod needs an identity source: --param identity-source=authorizer, or "),
-        (["--param", "architecture=arm"], "must be equal to one of the allowed values [arm64, x86_64]"),
+        (
+            ["--stage", "production"],
+            'There is no stage "production": it is dev, prod or branch-NAME',
+        ),
+        (
+            ["--stage", "prod"],
+            "The stage prod needs an identity source: --param identity-source=authorizer, or ",
+        ),
+        (
+            ["--param", "architecture=arm"],
+            "must be equal to one of the allowed values [arm64, x86_64]",
+        ),
         (["function", "-f", "api"], "`deploy function` would ship code past the migrations"),
         ([], f"{NO_PARAMETER} (ParameterNotFound), and nothing is deployed."),
     ],
     ids=["unknown stage", "prod unnamed", "architecture", "one function", "no parameter in SSM"],
 )
-def test_wrong_options_stop_the_deploy_with_a_reason(project: Project, options: list[str], reason: str) -> None:
+def test_wrong_options_stop_the_deploy_with_a_reason(
+    project: Project, options: list[str], reason: str
+) -> None:
     assert reason in failed_deploy(project, Aws(), *options)
 
 
@@ -128,7 +156,12 @@ def test_wrong_options_stop_the_deploy_with_a_reason(project: Project, options: 
     ("file", "old", "new", "reason"),
     [
         ("serverless.yml", "memorySize:", "memorySizes:", "unrecognized property 'memorySizes'"),
-        ("deploy/build.py", BUILD, 'raise SystemExit("No such wheel.")', "The zip was not built: No such wheel."),
+        (
+            "deploy/build.py",
+            BUILD,
+            'raise SystemExit("No such wheel.")',
+            "The zip was not built: No such wheel.",
+        ),
     ],
     ids=["misspelt key", "failed build"],
 )

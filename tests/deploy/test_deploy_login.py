@@ -1,4 +1,7 @@
-"""`npx serverless deploy` and the function's own login: its parameter, the order of steps, and no secret shown."""
+"""`npx serverless deploy` and the function's own login.
+
+Its parameter, the order of steps, and no secret shown.
+"""
 
 import json
 from collections.abc import Callable
@@ -53,7 +56,12 @@ def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowher
     assert aws.parameters[OWNER] == owner
     assert aws.writes[0] == "ssm:PutParameter"
     (put,) = [call for call in aws.calls if call.action == "PutParameter"]
-    assert put.parameters == {"Name": RUNTIME, "Value": new, "Type": "SecureString", "Overwrite": True}
+    assert put.parameters == {
+        "Name": RUNTIME,
+        "Value": new,
+        "Type": "SecureString",
+        "Overwrite": True,
+    }
     function = project.resources["ApiLambdaFunction"]["Properties"]
     assert function["Environment"]["Variables"]["NEON_DATABASE_URL_PARAMETER"] == RUNTIME
     files = [path.read_bytes() for path in project.folder.rglob("*") if path.is_file()]
@@ -84,8 +92,10 @@ def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_paramete
     outcome = deploy(project, aws)
     assert (outcome.returncode, aws.writes) == (1, [])
     output = " ".join((outcome.stdout + outcome.stderr).split())
-    assert f"The function has no login of its own for the parameter {RUNTIME}, and nothing is deployed" in output
-    assert "run: CREATE ROLE todo_app_dev_by_hand LOGIN NOINHERIT IN ROLE todo_app PASSWORD" in output
+    no_login = f"The function has no login of its own for the parameter {RUNTIME}"
+    assert f"{no_login}, and nothing is deployed" in output
+    create_login = "CREATE ROLE todo_app_dev_by_hand LOGIN NOINHERIT IN ROLE todo_app PASSWORD"
+    assert f"run: {create_login}" in output
     assert "Traceback" not in output
     assert parse_dsn(postgres_owner)["password"] not in output
 
@@ -94,7 +104,9 @@ def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_paramete
 def postgres_owner(owner: str) -> str:
     """The URI of a login that owns the tables, and may not create roles."""
     name = parse_dsn(owner)["dbname"] + "_owner"
-    tables = [f"ALTER TABLE {table} OWNER TO {name}" for table in ("users", "todos", "alembic_version")]
+    tables = [
+        f"ALTER TABLE {table} OWNER TO {name}" for table in ("users", "todos", "alembic_version")
+    ]
     run_sql(owner, f"CREATE ROLE {name} LOGIN PASSWORD 'of-the-test' IN ROLE todo_app", *tables)
     run_sql(owner, f"GRANT ALL ON SCHEMA public TO {name}")
     return owner.replace(f"postgres:{parse_dsn(owner)['password']}", f"{name}:of-the-test")
@@ -106,7 +118,9 @@ class ReadOnlyAws(Aws):
     def result(self, call: Call) -> tuple[int, str]:
         """Return status and body of the response."""
         if call.action == "PutParameter":
-            return 400, json.dumps({"__type": "AccessDeniedException", "message": str(call.parameters)})
+            return 400, json.dumps(
+                {"__type": "AccessDeniedException", "message": str(call.parameters)}
+            )
         return super().result(call)
 
 
@@ -117,7 +131,8 @@ def test_parameter_that_cannot_be_written_stops_the_deploy_and_the_old_login_wor
     outcome = deploy(project, aws, "--param", "rotate=true", "--param", f"database-url-key={KEY}")
     assert (outcome.returncode, aws.writes) == (1, ["ssm:PutParameter"])
     output = " ".join((outcome.stdout + outcome.stderr).split())
-    assert f"The parameter {RUNTIME} cannot be written (AccessDeniedException), and nothing is deployed." in output
+    not_written = f"The parameter {RUNTIME} cannot be written (AccessDeniedException)"
+    assert f"{not_written}, and nothing is deployed." in output
     (put,) = [call for call in aws.calls if call.action == "PutParameter"]
     assert put.parameters["KeyId"] == KEY
     assert parse_dsn(str(put.parameters["Value"]))["password"] not in output

@@ -50,16 +50,22 @@ def test_cfn_lint_finds_nothing_and_knows_each_action() -> None:
     assert findings(TEXT) == []
 
 
-def test_only_jobs_of_one_environment_of_the_repository_may_assume_the_role(role: dict[str, Any]) -> None:
+def test_only_jobs_of_one_environment_of_the_repository_may_assume_the_role(
+    role: dict[str, Any],
+) -> None:
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     issuer = "token.actions.githubusercontent.com"
     assert trust["Action"] == "sts:AssumeRoleWithWebIdentity"
     assert trust["Principal"]["Federated"]["Fn::Sub"].endswith(f":oidc-provider/{issuer}")
     subject = {"Fn::Sub": "repo:${Repository}:environment:${Environment}"}
-    assert trust["Condition"] == {"StringEquals": {f"{issuer}:aud": "sts.amazonaws.com", f"{issuer}:sub": subject}}
+    assert trust["Condition"] == {
+        "StringEquals": {f"{issuer}:aud": "sts.amazonaws.com", f"{issuer}:sub": subject}
+    }
 
 
-def test_the_role_reaches_only_stages_of_its_environment(statements: list[dict[str, Any]], actions: list[str]) -> None:
+def test_the_role_reaches_only_stages_of_its_environment(
+    statements: list[dict[str, Any]], actions: list[str]
+) -> None:
     """Except for API Gateway, and for actions that know no resources."""
     others = [
         statement["Action"]
@@ -81,9 +87,16 @@ def test_the_role_allows_each_call_of_a_deploy_and_the_services_of_its_resources
     aws = Aws({"/todo-api/dev/neon-database-url": new_database()})
     outcome = project.deploy(aws)
     assert outcome.returncode == 0, outcome.stderr
-    needed = {IAM_NAMES.get(str(call), str(call)) for call in aws.calls} - {"sts:GetCallerIdentity"}  # allowed to all
+    # `sts:GetCallerIdentity` is allowed to all.
+    needed = {IAM_NAMES.get(str(call), str(call)) for call in aws.calls} - {"sts:GetCallerIdentity"}
     assert {"ssm:PutParameter", "cloudformation:ExecuteChangeSet", "s3:PutObject"} <= needed
-    assert {action for action in needed if not any(fnmatch(action, allowed) for allowed in actions)} == set()
+    forbidden = {
+        action for action in needed if not any(fnmatch(action, allowed) for allowed in actions)
+    }
+    assert forbidden == set()
 
-    services = {resource["Type"].split("::")[1].lower().removesuffix("v2") for resource in project.resources.values()}
+    services = {
+        resource["Type"].split("::")[1].lower().removesuffix("v2")
+        for resource in project.resources.values()
+    }
     assert services <= {action.split(":")[0] for action in actions}

@@ -22,7 +22,9 @@ from todo_api.models.todo import TodoCreate
 NAME = "/todo-api/dev/neon-database-url-runtime"
 
 
-def test_closing_refuses_the_password_and_leaves_open_connections_and_other_logins(owner: str) -> None:
+def test_closing_refuses_the_password_and_leaves_open_connections_and_other_logins(
+    owner: str,
+) -> None:
     old, other = created(owner), created(owner)
     connection = psycopg2.connect(old)
     for not_its_own in (owner, other.replace("branch_x", "branch_y")):
@@ -70,7 +72,10 @@ class Instance:
 
 
 def rotate_under_load(owner: str) -> list[int]:
-    """Rotate the login twice while four instances send requests, and return how often each has read the parameter."""
+    """Rotate the login twice while four instances send requests.
+
+    Returns how often each has read the parameter.
+    """
     with mock_aws(), ThreadPoolExecutor(4) as executor:
         ssm = boto3.client("ssm", region_name="eu-central-1")
 

@@ -36,7 +36,9 @@ def project(project: Project) -> Project:
     return project
 
 
-def make_deploy(project: Project, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def make_deploy(
+    project: Project, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `make deploy` with an npm that needs no network."""
     npm = project.folder.parent / "bin/npm"
     npm.parent.mkdir()
@@ -52,14 +54,16 @@ def started(project: Project) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_with_the_given_parameters(
+def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_with_parameters(
     project: Project, new_database: Callable[[], str]
 ) -> None:
     uri = new_database()
     aws = Aws({PARAMETER: uri})
     parameters = "PARAMS=--param architecture=x86_64 --param cors-origins=https://a.example"
     with serving(aws) as url:
-        outcome = make_deploy(project, f"STAGE={STAGE}", parameters, "REVISION=base", AWS_ENDPOINT_URL=url)
+        outcome = make_deploy(
+            project, f"STAGE={STAGE}", parameters, "REVISION=base", AWS_ENDPOINT_URL=url
+        )
     assert outcome.returncode == 0, outcome.stderr
     assert started(project) == [
         "npm ci --silent",
@@ -69,7 +73,10 @@ def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_w
     ]
     assert f"Service deployed to stack todo-api-{STAGE}" in outcome.stderr
     function = project.resources["ApiLambdaFunction"]["Properties"]
-    assert (function["FunctionName"], function["Architectures"]) == (f"{STAGE}-todo-api", ["x86_64"])
+    assert (function["FunctionName"], function["Architectures"]) == (
+        f"{STAGE}-todo-api",
+        ["x86_64"],
+    )
     assert function["Environment"]["Variables"]["CORS_ORIGINS"] == "https://a.example"
 
 
@@ -81,7 +88,9 @@ def test_make_that_ignores_errors_does_not_deploy_after_a_failed_migration(
     aws = Aws({PARAMETER: uri})
     with serving(aws) as url:
         outcome = make_deploy(project, f"STAGE={STAGE}", "--ignore-errors", AWS_ENDPOINT_URL=url)
-    assert "The migration failed, and nothing is deployed" in " ".join((outcome.stdout + outcome.stderr).split())
+    assert "The migration failed, and nothing is deployed" in " ".join(
+        (outcome.stdout + outcome.stderr).split()
+    )
     assert aws.writes == []
 
 
@@ -91,7 +100,8 @@ def test_make_deploy_without_a_stage_is_refused_before_anything_is_installed(
 ) -> None:
     outcome = make_deploy(project, *arguments)
     assert (outcome.returncode, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
-    assert "Name the stage: make deploy STAGE=dev, STAGE=prod or STAGE=branch-NAME" in outcome.stderr
+    hint = "Name the stage: make deploy STAGE=dev, STAGE=prod or STAGE=branch-NAME"
+    assert hint in outcome.stderr
     assert not started(project)
 
 
@@ -105,14 +115,25 @@ def test_make_deploy_without_a_new_enough_node_is_refused_with_the_versions_that
     assert "A deploy needs Node.js 20.19, 22.13, 24 or newer" in outcome.stderr
 
 
-def test_npx_serverless_before_npm_ci_does_not_download_the_vendors_package(project: Project) -> None:
+def test_npx_serverless_before_npm_ci_does_not_download_the_vendors_package(
+    project: Project,
+) -> None:
     paths = []
 
     def registry(_method: str, path: str, _headers: dict[str, str], _body: bytes) -> Response:
         paths.append(path)
         tarball = f"{url}/serverless.tgz"
-        release = {"name": "serverless", "version": "4.0.0", "bin": "run.js", "dist": {"tarball": tarball}}
-        package = {"name": "serverless", "dist-tags": {"latest": "4.0.0"}, "versions": {"4.0.0": release}}
+        release = {
+            "name": "serverless",
+            "version": "4.0.0",
+            "bin": "run.js",
+            "dist": {"tarball": tarball},
+        }
+        package = {
+            "name": "serverless",
+            "dist-tags": {"latest": "4.0.0"},
+            "versions": {"4.0.0": release},
+        }
         return Response(200 if path == "/serverless" else 404, {}, json.dumps(package).encode())
 
     with serving(registry) as url:

@@ -23,14 +23,24 @@ def roles(uri: str) -> list[tuple[Any, ...]]:
 def test_the_login_has_no_attribute_and_no_role_except_todo_app(login: str) -> None:
     user = parse_dsn(login)["user"]
     assert user.startswith("todo_app_branch_x_")
-    attributes = "rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolcanlogin"
-    assert run_sql(login, f"SELECT {attributes} FROM pg_roles WHERE rolname = current_user") == [(False,) * 6 + (True,)]  # noqa: S608
-    member = "SELECT roleid::regrole::text, admin_option FROM pg_auth_members WHERE member = current_user::regrole"
+    attributes = (
+        "SELECT rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, "
+        "rolcanlogin FROM pg_roles WHERE rolname = current_user"
+    )
+    assert run_sql(login, attributes) == [(False,) * 6 + (True,)]
+    member = (
+        "SELECT roleid::regrole::text, admin_option FROM pg_auth_members "
+        "WHERE member = current_user::regrole"
+    )
     assert run_sql(login, member) == [("todo_app", False)]
-    may = "SELECT pg_has_role('todo_app', 'MEMBER'), pg_has_role('todo_app', 'USAGE')"  # switch to it, inherit from it
+    # MEMBER: may switch to it. USAGE: inherits from it.
+    may = "SELECT pg_has_role('todo_app', 'MEMBER'), pg_has_role('todo_app', 'USAGE')"
     assert run_sql(login, may) == [(True, False)]
-    owned = "SELECT classid::regclass::text FROM pg_shdepend WHERE deptype IN ('a', 'o')"  # or with rights of its own
-    on_objects = f"{owned} AND refobjid = current_user::regrole AND classid <> 'pg_auth_members'::regclass"
+    # What the login owns, or has rights of its own on.
+    owned = "SELECT classid::regclass::text FROM pg_shdepend WHERE deptype IN ('a', 'o')"
+    on_objects = (
+        f"{owned} AND refobjid = current_user::regrole AND classid <> 'pg_auth_members'::regclass"
+    )
     assert run_sql(login, on_objects) == []
 
 
@@ -47,7 +57,8 @@ FORBIDDEN = [
     "DROP POLICY own_rows ON todos",
     "CREATE POLICY everything ON todos USING (true)",
     "CREATE INDEX more ON todos (title)",
-    "CREATE TRIGGER more BEFORE INSERT ON todos EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE TRIGGER more BEFORE INSERT ON todos "
+    "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "CREATE TABLE public.more (x int)",
     "CREATE VIEW public.more AS SELECT 1",
     "CREATE SCHEMA more",
@@ -79,12 +90,16 @@ def test_no_sql_of_the_login_drops_alters_or_truncates_a_table_or_widens_its_rig
     for statement in FORBIDDEN:
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(login, f"SET ROLE {role}", statement)
-    assert run_sql(owner, "SELECT to_regclass('todos')::text, to_regclass('users')::text") == [("todos", "users")]
+    assert run_sql(owner, "SELECT to_regclass('todos')::text, to_regclass('users')::text") == [
+        ("todos", "users")
+    ]
 
 
 def test_the_login_reads_and_writes_no_row_without_setting_a_user(owner: str, login: str) -> None:
     run_sql(
-        owner, "INSERT INTO users (id) VALUES ('victim')", "INSERT INTO todos (user_id, title) VALUES ('victim', 'x')"
+        owner,
+        "INSERT INTO users (id) VALUES ('victim')",
+        "INSERT INTO todos (user_id, title) VALUES ('victim', 'x')",
     )
     statements = [
         "SELECT title FROM todos",
@@ -99,7 +114,9 @@ def test_the_login_reads_and_writes_no_row_without_setting_a_user(owner: str, lo
         assert run_sql(login, "SET ROLE todo_app", statement) == []
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(login, "SET ROLE todo_app", "SET row_security = off", statement)
-    assert run_sql(login, "SET ROLE todo_app", "SET app.user_id = 'victim'", statements[0]) == [("x",)]
+    assert run_sql(login, "SET ROLE todo_app", "SET app.user_id = 'victim'", statements[0]) == [
+        ("x",)
+    ]
 
 
 def test_the_api_works_with_the_login(login: str) -> None:
@@ -111,13 +128,17 @@ def test_the_api_works_with_the_login(login: str) -> None:
         assert call("DELETE", todo.headers["location"], user="alice").status == 204
 
 
-# --- when there is a new login ----------------------------------------------------------------------------------------
+# --- when there is a new login --------------------------------------------------------------------
 
 
 def test_the_url_is_the_owners_with_another_user_and_a_password_of_256_bits(owner: str) -> None:
     options = "?sslmode=prefer&application_name=a%20b"
     first, second = (parse_dsn(created(owner + options)) for _ in range(2))
-    address = {name: value for name, value in parse_dsn(owner + options).items() if name not in ("user", "password")}
+    address = {
+        name: value
+        for name, value in parse_dsn(owner + options).items()
+        if name not in ("user", "password")
+    }
     assert {name: first[name] for name in address} == address
     assert set(first) == {*address, "user", "password"}
     assert len(first["password"]) == len(second["password"]) == 43  # 6 bits in each character
@@ -153,7 +174,8 @@ def test_a_login_that_does_not_pass_the_check_of_ready_is_dropped(owner: str) ->
     before = roles(owner)
     run_sql(owner, "ALTER TABLE todos DISABLE ROW LEVEL SECURITY")
     try:
-        with pytest.raises(LoginError, match="does not work, and was dropped: row-level security is off"):
+        reason = "does not work, and was dropped: row-level security is off"
+        with pytest.raises(LoginError, match=reason):
             create(owner, "", "dev")
     finally:
         run_sql(owner, "ALTER TABLE todos ENABLE ROW LEVEL SECURITY")

@@ -1,4 +1,4 @@
-"""The CloudFormation template that `npx serverless package` makes of serverless.yml for each stage."""
+"""The CloudFormation template of each stage, made by `npx serverless package`."""
 
 import json
 import os
@@ -54,7 +54,9 @@ RESOURCES = {
     "LatencyAlarm": "AWS::CloudWatch::Alarm",
     "ThrottlesAlarm": "AWS::CloudWatch::Alarm",
     "ErrorsAlarm": "AWS::CloudWatch::Alarm",
-    **dict.fromkeys(["ConnectTime", "StatementTime", "ServerErrors", "ColdStarts"], "AWS::Logs::MetricFilter"),
+    **dict.fromkeys(
+        ["ConnectTime", "StatementTime", "ServerErrors", "ColdStarts"], "AWS::Logs::MetricFilter"
+    ),
     "Dashboard": "AWS::CloudWatch::Dashboard",
 }
 
@@ -77,22 +79,31 @@ def project(stage: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def resources(project: Project) -> dict[str, Any]:
     """The resources of the stage's stack, without the hash in the version's logical ID."""
-    return {re.sub(r"(?<=^ApiLambdaVersion).*", "", name): resource for name, resource in project.resources.items()}
+    return {
+        re.sub(r"(?<=^ApiLambdaVersion).*", "", name): resource
+        for name, resource in project.resources.items()
+    }
 
 
-def test_stack_has_exactly_these_resources_and_only_prod_an_alias(stage: str, resources: dict[str, Any]) -> None:
+def test_stack_has_exactly_these_resources_and_only_prod_an_alias(
+    stage: str, resources: dict[str, Any]
+) -> None:
     alias = {"ApiSnapStartLambdaAlias": "AWS::Lambda::Alias"} if stage == "prod" else {}
     assert {name: resource["Type"] for name, resource in resources.items()} == RESOURCES | alias
 
 
-def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(project: Project, stage: str) -> None:
+def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(
+    project: Project, stage: str
+) -> None:
     """W3005 is a DependsOn that a reference implies."""
     alias = ["ApiSnapStartLambdaAlias"] if stage == "prod" else []
     resources = [*alias, "HttpApiRouteDefault", "HttpApiRouteGetReady", "HttpApiStage"]
     assert findings(project.template.read_text()) == [("W3005", name) for name in resources]
 
 
-def test_database_timeout_is_below_the_functions_and_that_below_the_gateways(resources: dict[str, Any]) -> None:
+def test_database_timeout_is_below_the_functions_and_that_below_the_gateways(
+    resources: dict[str, Any],
+) -> None:
     function = resources["ApiLambdaFunction"]["Properties"]["Timeout"]
     integration = resources["HttpApiIntegrationApi"]["Properties"]["TimeoutInMillis"] / 1000
     database = Settings.model_fields["database_timeout_seconds"].default
@@ -100,7 +111,9 @@ def test_database_timeout_is_below_the_functions_and_that_below_the_gateways(res
     assert function + 10 < integration < 30  # 10 s for a cold start
 
 
-def test_requests_are_throttled_and_ready_has_its_own_limits(stage: str, resources: dict[str, Any]) -> None:
+def test_requests_are_throttled_and_ready_has_its_own_limits(
+    stage: str, resources: dict[str, Any]
+) -> None:
     gateway = resources["HttpApiStage"]
     rate, burst = {"dev": (20, 40), "prod": (200, 400), "branch-login": (7, 40)}[stage]
     default = gateway["Properties"]["DefaultRouteSettings"]
@@ -109,11 +122,18 @@ def test_requests_are_throttled_and_ready_has_its_own_limits(stage: str, resourc
     ready = {"ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 5}
     assert gateway["Properties"]["RouteSettings"] == {"GET /ready": ready}
     assert resources["HttpApiRouteGetReady"]["Properties"]["RouteKey"] == "GET /ready"
-    assert "HttpApiRouteGetReady" in gateway["DependsOn"]  # the stage rejects settings of a missing route
+    # The stage rejects settings of a missing route.
+    assert "HttpApiRouteGetReady" in gateway["DependsOn"]
 
 
-def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(resources: dict[str, Any]) -> None:
-    routes = [resource["Properties"] for resource in resources.values() if resource["Type"].endswith("V2::Route")]
+def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(
+    resources: dict[str, Any],
+) -> None:
+    routes = [
+        resource["Properties"]
+        for resource in resources.values()
+        if resource["Type"].endswith("V2::Route")
+    ]
     assert {route["RouteKey"] for route in routes} == {"$default", "GET /ready"}
     assert not any("AuthorizerId" in route or "AuthorizationType" in route for route in routes)
     assert resources["HttpApiStage"]["Properties"]["StageName"] == "$default"
@@ -122,9 +142,13 @@ def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(resources
 
 
 def test_logs_are_json_expire_and_share_request_ids(stage: str, resources: dict[str, Any]) -> None:
-    """The access log has the request IDs of the gateway and the function, but neither path nor user."""
+    """The access log has the request IDs of gateway and function, but neither path nor user."""
     days = 90 if stage == "prod" else 14
-    groups = [resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::Logs::LogGroup"]
+    groups = [
+        resource["Properties"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    ]
     assert [group["RetentionInDays"] for group in groups] == [days, days]
     assert resources["ApiLambdaFunction"]["Properties"]["LoggingConfig"] == {"LogFormat": "JSON"}
     line = json.loads(resources["HttpApiStage"]["Properties"]["AccessLogSettings"]["Format"])
@@ -133,14 +157,21 @@ def test_logs_are_json_expire_and_share_request_ids(stage: str, resources: dict[
     assert not {"$context.path", "$context.authorizer.claims.sub"} & set(line.values())
 
 
-def test_function_has_the_settings_and_environment_of_its_stage(stage: str, resources: dict[str, Any]) -> None:
+def test_function_has_the_settings_and_environment_of_its_stage(
+    stage: str, resources: dict[str, Any]
+) -> None:
     function = resources["ApiLambdaFunction"]["Properties"]
     assert function["Runtime"] == f"python{build.PYTHON}"
     assert function["FunctionName"] == f"{stage}-todo-api"
     assert function["Architectures"] == ["x86_64" if stage == "branch-login" else "arm64"]
-    assert function.get("ReservedConcurrentExecutions") == {"prod": 50, "branch-login": 5}.get(stage)
+    assert function.get("ReservedConcurrentExecutions") == {"prod": 50, "branch-login": 5}.get(
+        stage
+    )
     assert function.get("TracingConfig") == {"branch-login": {"Mode": "Active"}}.get(stage)
-    assert function["Tags"] == [{"Key": "service", "Value": "todo-api"}, {"Key": "stage", "Value": stage}]
+    assert function["Tags"] == [
+        {"Key": "service", "Value": "todo-api"},
+        {"Key": "stage", "Value": stage},
+    ]
     development = "http://localhost:3000,http://localhost:5173"
     origins = {"dev": development, "prod": "", "branch-login": "https://login.example"}
     assert function["Environment"]["Variables"] == {
@@ -151,7 +182,9 @@ def test_function_has_the_settings_and_environment_of_its_stage(stage: str, reso
     }
 
 
-def test_only_prod_has_snapstart_and_is_called_through_the_alias(stage: str, resources: dict[str, Any]) -> None:
+def test_only_prod_has_snapstart_and_is_called_through_the_alias(
+    stage: str, resources: dict[str, Any]
+) -> None:
     function = {"Fn::GetAtt": ["ApiLambdaFunction", "Arn"]}
     called = resources["HttpApiIntegrationApi"]["Properties"]["IntegrationUri"]
     permitted = resources["ApiLambdaPermissionHttpApi"]["Properties"]["FunctionName"]
@@ -164,15 +197,27 @@ def test_only_prod_has_snapstart_and_is_called_through_the_alias(stage: str, res
     assert resources["ApiSnapStartLambdaAlias"]["Properties"]["Name"] == "snapstart"
 
 
-def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(stage: str, resources: dict[str, Any]) -> None:
+def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(
+    stage: str, resources: dict[str, Any]
+) -> None:
     (policy,) = resources["IamRoleLambdaExecution"]["Properties"]["Policies"]
-    group = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/lambda/{stage}-todo-api"
+    groups = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group"
+    group = f"{groups}:/aws/lambda/{stage}-todo-api"
     parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"
     key = KEY if stage == "branch-login" else {"Ref": "AWS::NoValue"}
-    tracing = ("Allow", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])  # X-Ray has no resources
+    # X-Ray has no resources.
+    tracing = ("Allow", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
     secrets = [{"Fn::Sub": f"{parameter}/todo-api/{stage}/neon-database-url-runtime"}, key]
-    assert [(rule["Effect"], rule["Action"], rule["Resource"]) for rule in policy["PolicyDocument"]["Statement"]] == [
-        ("Allow", ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"], [{"Fn::Sub": f"{group}:*"}]),
+    rules = [
+        (rule["Effect"], rule["Action"], rule["Resource"])
+        for rule in policy["PolicyDocument"]["Statement"]
+    ]
+    assert rules == [
+        (
+            "Allow",
+            ["logs:CreateLogStream", "logs:CreateLogGroup", "logs:TagResource"],
+            [{"Fn::Sub": f"{group}:*"}],
+        ),
         ("Allow", ["logs:PutLogEvents"], [{"Fn::Sub": f"{group}:*:*"}]),
         ("Allow", ["ssm:GetParameter", "kms:Decrypt"], secrets),
         *([tracing] if stage == "branch-login" else []),
@@ -183,7 +228,11 @@ def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(stage: st
 def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:
     api = [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
     function = [{"Name": "FunctionName", "Value": {"Ref": "ApiLambdaFunction"}}]
-    alarms = {name: resource["Properties"] for name, resource in resources.items() if name.endswith("Alarm")}
+    alarms = {
+        name: resource["Properties"]
+        for name, resource in resources.items()
+        if name.endswith("Alarm")
+    }
     topics = [TOPIC if stage == "branch-login" else {"Ref": "AWS::NoValue"}]
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == topics
@@ -209,7 +258,9 @@ def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[s
     assert alarms["LatencyAlarm"]["ExtendedStatistic"] == "p95"
 
 
-def test_uploaded_zip_is_built_for_the_architecture_of_the_stage(project: Project, stage: str) -> None:
+def test_uploaded_zip_is_built_for_the_architecture_of_the_stage(
+    project: Project, stage: str
+) -> None:
     (archive,) = (project.folder / ".serverless").glob("*.zip")
     architecture = "x86_64" if stage == "branch-login" else "arm64"
     assert ZipFile(archive).read("handler.py").decode() == f"# for {architecture}"
@@ -218,12 +269,16 @@ def test_uploaded_zip_is_built_for_the_architecture_of_the_stage(project: Projec
 
 
 def test_database_url_in_the_environment_is_not_packaged(project: Project) -> None:
-    files = [path.read_bytes() for path in (project.folder / ".serverless").rglob("*") if path.is_file()]
+    files = [
+        path.read_bytes() for path in (project.folder / ".serverless").rglob("*") if path.is_file()
+    ]
     assert len(files) == 4
     assert not any(CANARY.encode() in content for content in files)
 
 
-def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(tmp_path: Path) -> None:
+def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(
+    tmp_path: Path,
+) -> None:
     page = (ROOT / "docs/operations.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
@@ -238,7 +293,9 @@ def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(tmp
     function = project.resources["ApiLambdaFunction"]["Properties"]
     assert function["Environment"]["Variables"]["IDENTITY_SOURCE"] == "authorizer"
     resources = project.resources.values()
-    routes = [resource["Properties"] for resource in resources if resource["Type"].endswith("V2::Route")]
+    routes = [
+        resource["Properties"] for resource in resources if resource["Type"].endswith("V2::Route")
+    ]
     assert {route["RouteKey"]: route.get("AuthorizationType") for route in routes} == {
         "$default": None,
         "GET /ready": None,
@@ -256,10 +313,14 @@ def test_package_runs_the_real_build_for_arm64_by_default(tmp_path: Path) -> Non
         assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
         archive.extractall(tmp_path / "task")
     build.refuse_other_platforms(tmp_path / "task", build.Target("arm64", "3.13"))
-    assert {"handler.py", "todo_api", "fastapi"} <= {path.name for path in (tmp_path / "task").iterdir()}
+    assert {"handler.py", "todo_api", "fastapi"} <= {
+        path.name for path in (tmp_path / "task").iterdir()
+    }
 
 
-def test_dashboard_shows_the_metrics_that_the_filters_take_from_the_log(stage: str, resources: dict[str, Any]) -> None:
+def test_dashboard_shows_the_metrics_that_the_filters_take_from_the_log(
+    stage: str, resources: dict[str, Any]
+) -> None:
     taken = {
         (transformation["MetricNamespace"], transformation["MetricName"])
         for resource in resources.values()
@@ -272,5 +333,7 @@ def test_dashboard_shows_the_metrics_that_the_filters_take_from_the_log(stage: s
     metrics = [metric for widget in widgets for metric in widget["properties"]["metrics"]]
     shown = {(metric[0], metric[1]) for metric in metrics if str(metric[0]).startswith("todo-api")}
     search = f"SEARCH('{{todo-api-{stage},problem}} ServerErrors', 'Sum', 60)"
-    assert [metric[0]["expression"] for metric in metrics if isinstance(metric[0], dict)] == [search]
+    assert [metric[0]["expression"] for metric in metrics if isinstance(metric[0], dict)] == [
+        search
+    ]
     assert shown | {(f"todo-api-{stage}", "ServerErrors")} == taken

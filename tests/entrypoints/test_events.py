@@ -18,20 +18,61 @@ ONE = f"{ALL}/{ID}"
 TAG = '"2026-11-20T09:30:00.123456Z"'
 JSON = {"Content-Type": "application/json"}
 ORIGIN = {"Origin": "https://app.example"}
-PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-user-id"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type,x-user-id",
+}
 TODO = b'{"title": "Gr\xc3\xbc\xc3\x9fe \xf0\x9f\x8c\xb1", "description": "", "is_completed": true}'
 
 Request = tuple[str, str, dict[str, str], bytes | None]
 
 GET_PATHS = [
-    *("/health", "/health?x=1", "/ready", "/openapi.json", "/docs", "/", "/nowhere", "//v1//todos", "/V1/todos"),
-    *(ALL, f"{ALL}/", f"{ALL}?", f"{ALL}?limit", f"{ALL}?limit=1", f"{ALL}?limit=0", f"{ALL}?limit=1&limit=2"),
-    *(f"{ALL}?limit=1&limit=1", f"{ALL}?limit=1,2", f"{ALL}?limit=%31", f"{ALL}?limit=%2531", f"{ALL}?limit=+1"),
+    *(
+        "/health",
+        "/health?x=1",
+        "/ready",
+        "/openapi.json",
+        "/docs",
+        "/",
+        "/nowhere",
+        "//v1//todos",
+        "/V1/todos",
+    ),
+    *(
+        ALL,
+        f"{ALL}/",
+        f"{ALL}?",
+        f"{ALL}?limit",
+        f"{ALL}?limit=1",
+        f"{ALL}?limit=0",
+        f"{ALL}?limit=1&limit=2",
+    ),
+    *(
+        f"{ALL}?limit=1&limit=1",
+        f"{ALL}?limit=1,2",
+        f"{ALL}?limit=%31",
+        f"{ALL}?limit=%2531",
+        f"{ALL}?limit=+1",
+    ),
     *(f"{ALL}?limit=%2B1", f"{ALL}?limit=1;limit=2", f"{ALL}?is_completed=true&limit=2"),
     *(f"{ALL}?is%5Fcompleted=tr%75e", f"{ALL}?cursor=", f"{ALL}?cursor=AAAA%3D"),
     f"{ALL}?complete=true&%F0%9F%8C%B1=%FF",
-    *(ONE, f"{ALL}/{ID.upper()}", ONE.replace("-", "%2D"), ONE.replace("/", "%2F"), f"{ONE}/", f"{ONE}?x=1"),
-    *(f"{ONE}%23fragment", f"{ALL}/not-a-uuid", f"{ALL}/a%2Fb", f"{ALL}/%20{ID}", f"{ALL}/+{ID}", f"{ALL}/%CE%BB"),
+    *(
+        ONE,
+        f"{ALL}/{ID.upper()}",
+        ONE.replace("-", "%2D"),
+        ONE.replace("/", "%2F"),
+        f"{ONE}/",
+        f"{ONE}?x=1",
+    ),
+    *(
+        f"{ONE}%23fragment",
+        f"{ALL}/not-a-uuid",
+        f"{ALL}/a%2Fb",
+        f"{ALL}/%20{ID}",
+        f"{ALL}/+{ID}",
+        f"{ALL}/%CE%BB",
+    ),
     f"{ALL}/{ID[:-1]}c",
 ]
 
@@ -110,21 +151,30 @@ def test_http_api_and_local_server_send_equal_status_headers_and_body(
         responses = []
         for api in (lambda_api, local_api):
             sql(
-                "INSERT INTO users VALUES ('pat') ON CONFLICT DO NOTHING; DELETE FROM todos WHERE user_id = 'pat';"
-                "INSERT INTO todos (user_id, id, title, created_at, updated_at, idempotency_key, request_hash) VALUES"
-                "('pat', %s, 'First', '2026-11-20 09:30:00.123456Z', '2026-11-20 09:30:00.123456Z', NULL, NULL),"
+                "INSERT INTO users VALUES ('pat') ON CONFLICT DO NOTHING;"
+                "DELETE FROM todos WHERE user_id = 'pat';"
+                "INSERT INTO todos (user_id, id, title, created_at, updated_at,"
+                "idempotency_key, request_hash) VALUES"
+                "('pat', %s, 'First', '2026-11-20 09:30:00.123456Z', '2026-11-20 09:30:00.123456Z',"
+                "NULL, NULL),"
                 "('pat', %s, 'Second', '2026-11-20 09:29Z', '2026-11-20 09:29Z', 'a-key', '')",
                 *(ID, ID.replace("c0ffee", "decade")),
             )
             fields = {"X-Request-Id": "the-same", "X-User-Id": "pat"} | headers
-            responses.append(_comparable(api(method, path, headers=fields, body=body), written=requests is WRITES))
+            responses.append(
+                _comparable(
+                    api(method, path, headers=fields, body=body), written=requests is WRITES
+                )
+            )
         assert responses[0] == responses[1], (method, path, headers, body)
         statuses.add(responses[0][0])
-    expected = {200, 400, 401, 404, 422} | ({304, 405} if requests is READS else {201, 204, 412, 413, 415})
+    expected = {200, 400, 401, 404, 422} | (
+        {304, 405} if requests is READS else {201, 204, 412, 413, 415}
+    )
     assert statuses == expected
 
 
-# --- each entry point -------------------------------------------------------------------------------------------------
+# --- each entry point -----------------------------------------------------------------------------
 
 EVENTS: dict[str, Callable[..., dict[str, Any]]] = {
     "HTTP API": http_api_event,
@@ -161,9 +211,13 @@ def test_every_operation_works_through_each_entry_point(api: Api) -> None:
     assert api("GET", f"{ALL}?limit=0&limit=1", user=user).status == 200
     same = api("GET", path, user=user, headers={"If-None-Match": created.headers["etag"]})
     assert (same.status, same.body) == (304, b"")
-    put = api("PUT", path, user=user, json={"title": "x"}, headers={"If-Match": created.headers["etag"]})
+    put = api(
+        "PUT", path, user=user, json={"title": "x"}, headers={"If-Match": created.headers["etag"]}
+    )
     assert put.status == 200
-    late = api("PATCH", path, user=user, json={"title": "y"}, headers={"If-Match": created.headers["etag"]})
+    late = api(
+        "PATCH", path, user=user, json={"title": "y"}, headers={"If-Match": created.headers["etag"]}
+    )
     assert_problem(late, 412)
     assert api("PATCH", path, user=user, json={"description": "ä"}).json()["description"] == "ä"
     assert api("POST", f"{path}/toggle", user=user).json()["is_completed"] is True
@@ -188,7 +242,9 @@ def test_user_ids_with_all_visible_ascii_characters_and_of_length_255_are_kept(
         created = api("POST", ALL, user=user, json={"title": "mine"})
         assert (created.status, created.json()["user_id"]) == (201, user)
         path = created.headers["location"]
-        assert [todo["id"] for todo in api("GET", ALL, user=user).json()["items"]] == [path.rpartition("/")[2]]
+        assert [todo["id"] for todo in api("GET", ALL, user=user).json()["items"]] == [
+            path.rpartition("/")[2]
+        ]
         assert api("DELETE", path, user=user).status == 204
 
 
@@ -205,17 +261,29 @@ def test_pages_contain_each_todo_once_and_cursors_need_no_escaping(api: Api) -> 
     assert (found, page["next_cursor"]) == (expected, None)
 
 
-# --- events and responses ---------------------------------------------------------------------------------------------
+# --- events and responses -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "authorizer",
     [
-        {"jwt": {"claims": {"sub": "mallory", "iss": "https://issuer.example"}, "scopes": ["email"]}},
+        {
+            "jwt": {
+                "claims": {"sub": "mallory", "iss": "https://issuer.example"},
+                "scopes": ["email"],
+            }
+        },
         {"jwt": {"claims": {"sub": "mallory"}, "scopes": None}},
         {"lambda": {"sub": "mallory"}},
         {"lambda": None},
-        {"iam": {"accessKey": "ARIA", "accountId": "1234567890", "userId": "mallory", "cognitoIdentity": None}},
+        {
+            "iam": {
+                "accessKey": "ARIA",
+                "accountId": "1234567890",
+                "userId": "mallory",
+                "cognitoIdentity": None,
+            }
+        },
     ],
 )
 def test_header_mode_ignores_the_authorizer(carol: User, authorizer: dict[str, Any]) -> None:
@@ -253,7 +321,9 @@ def test_response_has_the_members_of_the_event_version_and_no_base64(
         assert response.pop("statusCode") == status
         assert response.pop("isBase64Encoded") is False
         assert bool(response.pop("body")) is (status not in (204, 304) and method != "HEAD")
-        assert response.pop("headers").get("x-request-id") == (None if method == "OPTIONS" else REQUEST_ID)
+        assert response.pop("headers").get("x-request-id") == (
+            None if method == "OPTIONS" else REQUEST_ID
+        )
         assert response == ({} if event.get("version") == "2.0" else {"multiValueHeaders": {}})
 
 

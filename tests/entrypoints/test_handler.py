@@ -14,9 +14,16 @@ STATUSES = {"/health": 200, "/docs": 200, "/openapi.json": 200, "/nowhere": 404}
 
 
 @pytest.mark.parametrize("make_event", [http_api_event, rest_api_event, function_url_event])
-def test_no_host_port_or_protocol_makes_an_event_fail(lambda_api: Api, make_event: Callable[..., Any]) -> None:
+def test_no_host_port_or_protocol_makes_an_event_fail(
+    lambda_api: Api, make_event: Callable[..., Any]
+) -> None:
     assert lambda_api
-    odd_headers = [*(("Host", host) for host in HOSTS), *(("X-Forwarded-Proto", host) for host in HOSTS)]
+    odd_headers = [
+        *(("Host", host) for host in HOSTS),
+        *(("X-Forwarded-Proto", host) for host in HOSTS),
+    ]
     for name, value in [*odd_headers, *(("X-Forwarded-Port", port) for port in PORTS)]:
-        statuses = {path: invoke(make_event("GET", path, {name: value}, None)).status for path in STATUSES}
+        statuses = {
+            path: invoke(make_event("GET", path, {name: value}, None)).status for path in STATUSES
+        }
         assert statuses == STATUSES, (name, value)

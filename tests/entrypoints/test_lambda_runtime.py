@@ -23,26 +23,32 @@ from tests.support.zip import LAMBDA_PYTHON, PATH_WITH_UV, TARGET
 
 pytestmark = pytest.mark.linux
 
-RUNTIME_PACKAGES = ["awslambdaric", "simplejson", "snapshot-restore-py"]
-RUNTIME_PACKAGES += ["boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"]
+RUNTIME_PACKAGES = ["awslambdaric", "simplejson", "snapshot-restore-py", "boto3", "botocore"]
+RUNTIME_PACKAGES += ["jmespath", "python-dateutil", "s3transfer", "six", "urllib3"]
 
 Start = Callable[..., AbstractContextManager[Function]]
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def start(task: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Start:
+def start(
+    task: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Start:
     """Start the function as Lambda does, with only the packages of the runtime and of the zip."""
     folder = tmp_path_factory.mktemp("runtime")
     lock = (ROOT / "dev/requirements-dev.txt").read_text()
-    entries = [re.findall(rf"^{name}==.*\n(?:    .*\n)+", lock, re.MULTILINE)[0] for name in RUNTIME_PACKAGES]
+    entries = [
+        re.findall(rf"^{name}==.*\n(?:    .*\n)+", lock, re.MULTILINE)[0]
+        for name in RUNTIME_PACKAGES
+    ]
     (folder / "requirements.txt").write_text("".join(entries))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", PATH_WITH_UV)
         build.fetch(folder / "requirements.txt", TARGET, folder)
 
     def run(**variables: str) -> AbstractContextManager[Function]:
-        command = [LAMBDA_PYTHON or sys.executable, "-s", "-S", "-m", "awslambdaric", "handler.handler"]
+        command = [LAMBDA_PYTHON or sys.executable, "-s", "-S"]
+        command += ["-m", "awslambdaric", "handler.handler"]
         defaults = {
             "PYTHONPATH": str(folder),
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{TARGET.python}",
@@ -52,7 +58,9 @@ def start(task: Path, environment: dict[str, str], tmp_path_factory: pytest.Temp
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
         }
-        return Function(folder / f"{next(_numbers)}.log").running(command, task, defaults | environment | variables)
+        return Function(folder / f"{next(_numbers)}.log").running(
+            command, task, defaults | environment | variables
+        )
 
     return run
 
@@ -68,7 +76,9 @@ def _api(function: Function) -> Api:
     return Api(lambda *request: response_of(function.invoke(http_api_event(*request))))
 
 
-@pytest.mark.parametrize("request_", [*ON_THE_DATABASE.values(), *REFUSED.values()], ids=[*ON_THE_DATABASE, *REFUSED])
+@pytest.mark.parametrize(
+    "request_", [*ON_THE_DATABASE.values(), *REFUSED.values()], ids=[*ON_THE_DATABASE, *REFUSED]
+)
 def test_each_operation_works_with_one_statement_or_none(
     function: Function, wire: TrafficCounter, request_: Any
 ) -> None:
@@ -80,7 +90,8 @@ def test_each_operation_works_with_one_statement_or_none(
 
 
 def test_log_line_is_json_with_lambdas_and_our_request_id(function: Function) -> None:
-    assert _api(function)("GET", f"/v1/todos/{'0' * 8}-0000-0000-0000-{'0' * 12}", user="x").status == 404
+    path = "/v1/todos/00000000-0000-0000-0000-000000000000"
+    assert _api(function)("GET", path, user="x").status == 404
     line = json.loads(function.log().splitlines()[-1])
     line.pop("taskName", None)  # the name of the asyncio task, since Python 3.12
     milliseconds = [line.pop(f"{name}milliseconds") for name in ("", "connect_", "statement_")]
@@ -123,19 +134,31 @@ def test_only_the_bytecode_of_the_zip_runs_and_nothing_is_written(start: Start, 
 
 
 def _file_times_and_sizes(folder: Path) -> dict[Path, tuple[int, int]]:
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [folder, *folder.rglob("*")]}
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in [folder, *folder.rglob("*")]
+    }
 
 
-@pytest.mark.parametrize("parameter", ["", "/todo-api/test/neon-database-url"], ids=["URL", "parameter"])
+@pytest.mark.parametrize(
+    "parameter", ["", "/todo-api/test/neon-database-url"], ids=["URL", "parameter"]
+)
 def test_snapstart_connects_and_reads_the_parameter_only_after_the_restore(
     start: Start, environment: dict[str, str], wire: TrafficCounter, parameter: str
 ) -> None:
     url = environment["NEON_DATABASE_URL"]
-    variables = {"NEON_DATABASE_URL": "" if parameter else url, "NEON_DATABASE_URL_PARAMETER": parameter}
-    with wire.watch() as traffic, start(AWS_LAMBDA_INITIALIZATION_TYPE="snap-start", **variables) as function:
+    variables = {
+        "NEON_DATABASE_URL": "" if parameter else url,
+        "NEON_DATABASE_URL_PARAMETER": parameter,
+    }
+    with (
+        wire.watch() as traffic,
+        start(AWS_LAMBDA_INITIALIZATION_TYPE="snap-start", **variables) as function,
+    ):
         assert function.calls == ["restore/next", "invocation/next"]
         assert (traffic.connections, traffic.statements, function.log()) == (0, [], "")
         function.parameter = url
         for status in (201, 201):
-            assert _api(function)("POST", "/v1/todos", user="zoe", json={"title": "x"}).status == status
+            response = _api(function)("POST", "/v1/todos", user="zoe", json={"title": "x"})
+            assert response.status == status
         assert function.calls.count("AmazonSSM.GetParameter") == bool(parameter)

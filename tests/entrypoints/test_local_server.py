@@ -1,4 +1,4 @@
-"""`make run`: persistent rows, clear error messages, and the processes of the embedded PostgreSQL."""
+"""`make run`: persistent rows, clear errors, and the processes of the embedded PostgreSQL."""
 
 import os
 import signal
@@ -74,7 +74,8 @@ def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
 
 
 def _error_message(folder: Path, port: int | None = None, url: str = "") -> str:
-    command = [sys.executable, "-m", "dev.serve", "--port", str(port or free_port()), "--data", str(folder)]
+    command = [sys.executable, "-m", "dev.serve"]
+    command += ["--port", str(port or free_port()), "--data", str(folder)]
     environment = os.environ | {"NEON_DATABASE_URL": url}
     outcome = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -87,7 +88,8 @@ def test_port_in_use_is_reported_before_anything_is_created(folder: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = _error_message(folder, port)
-    assert message == f"Port {port} is in use: stop what uses it, or choose another: make run PORT=8001\n"
+    hint = "stop what uses it, or choose another: make run PORT=8001"
+    assert message == f"Port {port} is in use: {hint}\n"
     assert not folder.exists()
 
 
@@ -105,16 +107,22 @@ def test_folder_in_use_by_another_server_is_reported(folder: Path) -> None:
     assert message == f"{folder} is in use by another server that was started from this clone.\n"
 
 
-def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value(folder: Path) -> None:
+def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value(
+    folder: Path,
+) -> None:
     message = _error_message(folder, url="mysql://secret")
-    assert message.startswith("The environment variable NEON_DATABASE_URL is not usable: must start with")
+    assert message.startswith(
+        "The environment variable NEON_DATABASE_URL is not usable: must start with"
+    )
     assert "secret" not in message
 
 
 def test_responses_without_a_body_have_no_content_type(local_api: Api) -> None:
     created = local_api("POST", "/v1/todos", user="typeless", json={"title": "x"})
     path = created.headers["location"]
-    unchanged = local_api("GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]})
+    unchanged = local_api(
+        "GET", path, user="typeless", headers={"If-None-Match": created.headers["etag"]}
+    )
     deleted = local_api("DELETE", path, user="typeless")
     assert (unchanged.status, deleted.status) == (304, 204)
     assert not {"content-type"} & (set(unchanged.headers) | set(deleted.headers))
@@ -140,14 +148,18 @@ def test_fifty_requests_that_wait_for_the_database_do_not_block_others() -> None
         assert {request.result().status for request in waiting} == {503}
 
 
-def test_unfinished_initdb_or_stale_pid_file_of_a_killed_server_does_not_prevent_the_start(folder: Path) -> None:
+def test_unfinished_initdb_or_stale_pid_file_of_a_killed_server_does_not_prevent_the_start(
+    folder: Path,
+) -> None:
     with Postgres(folder):
         pass
     (folder / "data").rename(folder / "data.unfinished")
     with Postgres(folder):
         pass
     rows = (folder / "data").stat()
-    credentials: dict[str, Any] = {"user": rows.st_uid, "group": rows.st_gid} if os.geteuid() == 0 else {}
+    credentials: dict[str, Any] = (
+        {"user": rows.st_uid, "group": rows.st_gid} if os.geteuid() == 0 else {}
+    )
     with subprocess.Popen(["/bin/sleep", "60"], **credentials) as other:
         (folder / "data/postmaster.pid").write_text(f"{other.pid}\n")
         with Postgres(folder) as postgres:
@@ -160,7 +172,9 @@ def test_postgresql_stops_when_its_parent_is_killed(folder: Path) -> None:
         "import sys, time; from pathlib import Path; from dev.postgres import Postgres; "
         "postgres = Postgres(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+    )
     assert parent.stdout
     parent.stdout.readline()
     with (folder / "server.lock").open() as lock:  # every process of the server inherits the lock
@@ -175,9 +189,21 @@ def test_postgresql_stops_when_its_parent_is_killed(folder: Path) -> None:
     ("target", "value", "message"),
     [
         ("sys.version_info", (3, 10, 2), "Python 3.11 or newer is needed"),
-        ("dev.check_machine.find_spec", lambda _: None, "This Python cannot make virtual environments"),
-        ("platform.libc_ver", lambda: ("", ""), "The embedded PostgreSQL runs on macOS 11 and on Linux with glibc"),
-        ("platform.libc_ver", lambda: ("glibc", "2.27"), "The embedded PostgreSQL runs on macOS 11 and on Linux"),
+        (
+            "dev.check_machine.find_spec",
+            lambda _: None,
+            "This Python cannot make virtual environments",
+        ),
+        (
+            "platform.libc_ver",
+            lambda: ("", ""),
+            "The embedded PostgreSQL runs on macOS 11 and on Linux with glibc",
+        ),
+        (
+            "platform.libc_ver",
+            lambda: ("glibc", "2.27"),
+            "The embedded PostgreSQL runs on macOS 11 and on Linux",
+        ),
     ],
 )
 def test_unsupported_machine_is_reported(

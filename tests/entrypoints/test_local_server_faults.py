@@ -1,4 +1,7 @@
-"""The local server under a wrong port, a client that leaves, and signals to the supervisor of PostgreSQL."""
+"""Faults around the local server.
+
+A wrong port, a client that leaves, and signals to the supervisor of PostgreSQL.
+"""
 
 import asyncio
 import os
@@ -30,8 +33,17 @@ def test_a_client_that_leaves_within_its_body_is_logged_as_499_and_not_as_an_err
 ) -> None:
     app = create_app(Settings(neon_database_url="postgresql://nobody@127.0.0.1:9/none"))
     headers = [(b"x-user-id", b"x"), (b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/v1/todos", "query_string": b"", "headers": headers}
-    received = [{"type": "http.request", "body": b'{"ti', "more_body": True}, {"type": "http.disconnect"}]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/todos",
+        "query_string": b"",
+        "headers": headers,
+    }
+    received = [
+        {"type": "http.request", "body": b'{"ti', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     sent: list[object] = []
 
     async def receive() -> object:
@@ -43,7 +55,10 @@ def test_a_client_that_leaves_within_its_body_is_logged_as_499_and_not_as_an_err
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(app(scope, receive, send))  # type: ignore[arg-type]  # plain dictionaries
     assert sent == []
-    lines = [(record.levelname, record.getMessage(), record.__dict__.get("status")) for record in caplog.records]
+    lines = [
+        (record.levelname, record.getMessage(), record.__dict__.get("status"))
+        for record in caplog.records
+    ]
     assert lines == [("INFO", "request", 499)]
 
 
@@ -52,7 +67,8 @@ def test_postgresql_stops_when_its_supervisor_gets_a_signal(number: signal.Signa
     # PostgreSQL, run by root as another user, cannot enter tmp_path.
     with TemporaryDirectory(prefix="todo-api-rows-") as name:
         folder = Path(name) / "rows"
-        with Postgres(folder), (folder / "server.lock").open() as lock:  # every process of the server inherits the lock
+        # Every process of the server inherits the lock.
+        with Postgres(folder), (folder / "server.lock").open() as lock:
             assert not acquire(lock, 0)
             os.kill(int((folder / "supervisor.lock").read_text()), number)
             assert acquire(lock, 20)

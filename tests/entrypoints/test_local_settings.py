@@ -14,7 +14,9 @@ from todo_api.settings import Settings
 EXAMPLE = (ROOT / ".env.example").read_text()
 
 
-def test_local_server_reads_the_env_file_and_the_environment_wins(database: str, tmp_path: Path) -> None:
+def test_local_server_reads_the_env_file_and_the_environment_wins(
+    database: str, tmp_path: Path
+) -> None:
     file = tmp_path / ".env"
     file.write_text("IDENTITY_SOURCE=authorizer\nCORS_ORIGINS=https://file.example\n")
     environment = {"NEON_DATABASE_URL": database, "CORS_ORIGINS": "https://environment.example"}
@@ -30,10 +32,14 @@ def test_local_server_reads_the_env_file_and_the_environment_wins(database: str,
 def test_make_run_reads_the_env_file_of_the_clone() -> None:
     command = ["/bin/sh", "-c", "make --no-print-directory --dry-run run"]
     commands = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert commands.stdout.splitlines()[-1].endswith("python -m dev.serve --port 8000 --env-file .env")
+    assert commands.stdout.splitlines()[-1].endswith(
+        "python -m dev.serve --port 8000 --env-file .env"
+    )
 
 
-def test_env_example_lists_every_setting_with_a_valid_value_and_sets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_example_lists_every_setting_with_a_valid_value_and_sets_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert [line for line in EXAMPLE.splitlines() if line and not line.startswith("# ")] == []
     values = dict(re.findall(r"^# ([A-Z_]+)=(.+)$", EXAMPLE, re.MULTILINE))
     assert list(values) == [name.upper() for name in Settings.model_fields]
@@ -50,8 +56,14 @@ def test_env_example_lists_every_setting_with_a_valid_value_and_sets_none(monkey
 def test_uvicorn_serves_the_application_factory(database: str) -> None:
     port = free_port()
     with start_server(
-        port, {"NEON_DATABASE_URL": database}, "--factory", "todo_api.app:create_app", module="uvicorn"
+        port,
+        {"NEON_DATABASE_URL": database},
+        "--factory",
+        "todo_api.app:create_app",
+        module="uvicorn",
     ) as server:
-        response = Api(through_http(port))("POST", "/v1/todos", user="uvicorn", json={"title": "Buy milk"})
+        response = Api(through_http(port))(
+            "POST", "/v1/todos", user="uvicorn", json={"title": "Buy milk"}
+        )
         server.terminate()
     assert response.status == 201

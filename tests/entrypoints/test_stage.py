@@ -1,4 +1,7 @@
-"""`make verify`: it passes on a stand-in for a deployed stage, leaves nothing there, and fails on a broken one."""
+"""`make verify` passes on a stand-in for a deployed stage, and fails on a broken one.
+
+It leaves nothing there.
+"""
 
 import os
 import re
@@ -18,7 +21,11 @@ from tests.support.stage import NAMES, ORIGINS, Stage
 from tests.support.stage_proxy import FAULTS, stage_proxy, token_of
 from tests.support.users import User
 
-RUN_EACH = "import sys, pytest; [print('exit code', int(pytest.main(run.split()))) for run in sys.argv[1:]]"
+RUN_EACH = """
+import sys, pytest
+for run in sys.argv[1:]:
+    print("exit code", int(pytest.main(run.split())))
+"""
 """Several runs of pytest in one process, which imports the application and the tests once."""
 
 USERS = {token_of(f"{name}@example"): f"{name}@example" for name in NAMES}
@@ -28,7 +35,10 @@ TOKENS = {f"{name.upper()}_TOKEN": token for name, token in zip(NAMES, USERS, st
 
 @pytest.fixture(scope="module")
 def tls() -> SSLContext:
-    """The server's side of TLS, for the stand-in. Its authority is in the environment of the tests."""
+    """The server's side of TLS, for the stand-in.
+
+    Its authority is in the environment of the tests.
+    """
     return SSLContext(PROTOCOL_TLS_SERVER)
 
 
@@ -47,10 +57,19 @@ def run_each(authority: Path) -> Callable[..., list[tuple[int, str]]]:
     """Run pytest with each of several command lines, and return their exit codes and output."""
 
     def run(*command_lines: str, **environment: str) -> list[tuple[int, str]]:
-        variables = {"SSL_CERT_FILE": str(authority), "CORS_ORIGINS": ",".join(ORIGINS), **environment}
+        variables = {
+            "SSL_CERT_FILE": str(authority),
+            "CORS_ORIGINS": ",".join(ORIGINS),
+            **environment,
+        }
         command = [sys.executable, "-c", RUN_EACH, *(f"-r fEs {line}" for line in command_lines)]
         outcome = subprocess.run(
-            command, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, text=True, check=True
+            command,
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
         parts = re.split(r"^exit code (\d+)$", outcome.stdout, flags=re.M)
         return [(int(code), text) for text, code in zip(parts[::2], parts[1::2], strict=False)]
@@ -66,7 +85,9 @@ def test_quick_run_passes_on_a_stage_and_finds_each_fault(
     with ExitStack() as stack:
         urls = [stack.enter_context(stage_proxy(local_port, tls, fault)) for fault in ("", *FAULTS)]
         quick = [f"--url {url} --quick -x" for url in urls]
-        runs = run_each(f"{quick[0]} --setup-show", *quick[1:], f"--url {urls[0]} --collect-only -q")
+        runs = run_each(
+            f"{quick[0]} --setup-show", *quick[1:], f"--url {urls[0]} --collect-only -q"
+        )
     (code, output), *broken, (_, selection) = runs
     assert (code, " skipped" in output, " postgres" in output) == (0, False, False), output
     for fault, (code, output) in zip(FAULTS, broken, strict=True):
@@ -98,7 +119,10 @@ def test_with_tokens_each_user_is_that_of_a_token_and_only_created_todos_are_del
 @pytest.mark.soak
 @pytest.mark.parametrize("tokens", [{}, TOKENS], ids=["header mode", "authorizer"])
 def test_complete_run_passes_on_a_stage(
-    local_port: int, tls: SSLContext, run_each: Callable[..., list[tuple[int, str]]], tokens: dict[str, str]
+    local_port: int,
+    tls: SSLContext,
+    run_each: Callable[..., list[tuple[int, str]]],
+    tokens: dict[str, str],
 ) -> None:
     with stage_proxy(local_port, tls, users_by_token=USERS if tokens else None) as url:
         ((code, output),) = run_each(f"--url {url}", **tokens)
@@ -107,17 +131,25 @@ def test_complete_run_passes_on_a_stage(
 
 @pytest.mark.usefixtures("authority")  # which is unknown to this process
 def test_certificate_of_an_unknown_authority_is_refused(local_port: int, tls: SSLContext) -> None:
-    with stage_proxy(local_port, tls) as url, closing(Stage(url)) as stage, pytest.raises(SSLCertVerificationError):
+    with (
+        stage_proxy(local_port, tls) as url,
+        closing(Stage(url)) as stage,
+        pytest.raises(SSLCertVerificationError),
+    ):
         stage("GET", "/health")
 
 
-@pytest.mark.parametrize("url", ["http://a.example", "a.example", "https://", "https://a.example/dev", "https://a?x"])
+@pytest.mark.parametrize(
+    "url", ["http://a.example", "a.example", "https://", "https://a.example/dev", "https://a?x"]
+)
 def test_url_of_a_stage_is_https_and_a_host(url: str) -> None:
     with pytest.raises(ValueError, match="URL must be https"):
         Stage(url)
 
 
-@pytest.mark.parametrize("tokens", [["", "x"], ["a.b.c", "a.b.c"], [token_of("one"), token_of("one")]])
+@pytest.mark.parametrize(
+    "tokens", [["", "x"], ["a.b.c", "a.b.c"], [token_of("one"), token_of("one")]]
+)
 def test_tokens_are_those_of_two_users(tokens: list[str]) -> None:
     with pytest.raises(ValueError, match="ALICE_TOKEN and BOB_TOKEN must be"):
         Stage("https://a.example", tokens)

@@ -16,31 +16,50 @@ def test_each_command_responds_as_shown(local_api: Api) -> None:
 
 
 @pytest.mark.node
-def test_error_response_is_thrown_as_problem_and_not_retried(module: TypeScriptModule, dora: User) -> None:
+def test_error_response_is_thrown_as_problem_and_not_retried(
+    module: TypeScriptModule, dora: User
+) -> None:
     script = """
         const error = await thrown(page.create("k", { title: " ", description: "x".repeat(2001) }));
         const refused = page.outcome(error);
-        return [error instanceof page.Problem, error.status, error.type, error.errors, error.requestId, refused];
+        const { status, type, errors, requestId } = error;
+        return [error instanceof page.Problem, status, type, errors, requestId, refused];
     """
     found, server = module.run(dora, script)
     (exchange,) = server.exchanges
     body = exchange.response.json()
-    assert found == [True, 422, f"{PROBLEM}invalid-request", body["errors"], body["request_id"], "refused"]
+    assert found == [
+        True,
+        422,
+        f"{PROBLEM}invalid-request",
+        body["errors"],
+        body["request_id"],
+        "refused",
+    ]
     assert [error["field"] for error in body["errors"]] == ["title", "description"]
     assert exchange.response.headers["x-request-id"] == body["request_id"]
 
 
 @pytest.mark.node
-def test_two_concurrent_creates_with_one_key_create_one_todo(module: TypeScriptModule, dora: User) -> None:
-    script = 'return Promise.all([1, 2].map(() => page.create("form-1", { title: "once", is_completed: true })))'
+def test_two_concurrent_creates_with_one_key_create_one_todo(
+    module: TypeScriptModule, dora: User
+) -> None:
+    script = """
+        const draft = { title: "once", is_completed: true };
+        return Promise.all([1, 2].map(() => page.create("form-1", draft)));
+    """
     (first, second), server = module.run(dora, script)
     assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", 201, "form-1")] * 2
     assert dora.list() == [first] == [second]
 
 
 @pytest.mark.node
-def test_iterator_returns_each_matching_todo_once_and_in_order(module: TypeScriptModule, dora: User) -> None:
-    created = [dora.create(f"number {number}", is_completed=number % 2 == 0) for number in range(5)][::-1]
+def test_iterator_returns_each_matching_todo_once_and_in_order(
+    module: TypeScriptModule, dora: User
+) -> None:
+    created = [
+        dora.create(f"number {number}", is_completed=number % 2 == 0) for number in range(5)
+    ][::-1]
     script = """
         const all = [], open = [];
         for await (const todo of page.todos({ limit: "2" })) all.push(todo);
@@ -61,7 +80,9 @@ def test_iterator_returns_each_matching_todo_once_and_in_order(module: TypeScrip
 
 
 @pytest.mark.node
-def test_edit_keeps_a_concurrent_change_of_somebody_else(module: TypeScriptModule, dora: User) -> None:
+def test_edit_keeps_a_concurrent_change_of_somebody_else(
+    module: TypeScriptModule, dora: User
+) -> None:
     path = f"/v1/todos/{dora.create('shared', description='Milk')['id']}"
     script = f"""
         const seen = await page.read({path!r}.split("/").pop());
@@ -69,7 +90,9 @@ def test_edit_keeps_a_concurrent_change_of_somebody_else(module: TypeScriptModul
         return page.edit(seen, (todo) => ({{ description: todo.description + ", bread" }}));
     """
     found, server = module.run(dora, script)
-    first, theirs, _, second, mine = [exchange.response.headers.get("etag") for exchange in server.exchanges]
+    first, theirs, _, second, mine = [
+        exchange.response.headers.get("etag") for exchange in server.exchanges
+    ]
     assert server.seen("If-Match") == [
         ("GET", path, 200, None),
         ("PATCH", path, 200, None),
@@ -82,7 +105,9 @@ def test_edit_keeps_a_concurrent_change_of_somebody_else(module: TypeScriptModul
 
 
 @pytest.mark.node
-def test_refresh_keeps_its_copy_on_304_and_replaces_it_after_a_change(module: TypeScriptModule, dora: User) -> None:
+def test_refresh_keeps_its_copy_on_304_and_replaces_it_after_a_change(
+    module: TypeScriptModule, dora: User
+) -> None:
     path = f"/v1/todos/{dora.create('kept')['id']}"
     script = f"""
         const known = await page.read({path!r}.split("/").pop());
@@ -102,7 +127,9 @@ def test_refresh_keeps_its_copy_on_304_and_replaces_it_after_a_change(module: Ty
 
 
 @pytest.mark.node
-def test_toggle_is_retried_after_a_rename_but_not_after_another_toggle(module: TypeScriptModule, dora: User) -> None:
+def test_toggle_is_retried_after_a_rename_but_not_after_another_toggle(
+    module: TypeScriptModule, dora: User
+) -> None:
     path = f"/v1/todos/{dora.create('before')['id']}"
     script = f"""
         const seen = await page.read({path!r}.split("/").pop());

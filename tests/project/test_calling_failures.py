@@ -8,7 +8,15 @@ from itertools import count
 import pytest
 
 from migrations.__main__ import migrate
-from tests.support.calling import BLOCKS, GATEWAY, NOT_EXECUTED, PAGE, PROBLEM, UNKNOWN, TypeScriptModule
+from tests.support.calling import (
+    BLOCKS,
+    GATEWAY,
+    NOT_EXECUTED,
+    PAGE,
+    PROBLEM,
+    UNKNOWN,
+    TypeScriptModule,
+)
 from tests.support.clients import Api, Response, through_http
 from tests.support.fault_scenario import FaultScenario
 from tests.support.pages import Shell, assert_as_shown, commands, relay, shown
@@ -17,7 +25,8 @@ from tests.support.servers import free_port, start_server
 from tests.support.users import User
 
 REFUSED, BEFORE, AFTER = "refused", "reset before the query", "reset after the query was sent"
-"""The faults: the database rejects the statement, or the connection breaks before or after its execution."""
+"""The faults: the database rejects the statement, or the connection breaks before or after its
+execution."""
 
 _numbers = count(1)
 
@@ -28,7 +37,9 @@ def proxy_and_port(new_database: Callable[[], str]) -> Iterator[tuple[FaultyProx
     uri = new_database()
     migrate(uri)
     scenario, port = FaultScenario(uri), free_port()
-    server = start_server(port, {"NEON_DATABASE_URL": scenario.uri(), "DATABASE_TIMEOUT_SECONDS": "5"})
+    server = start_server(
+        port, {"NEON_DATABASE_URL": scenario.uri(), "DATABASE_TIMEOUT_SECONDS": "5"}
+    )
     yield scenario.proxy, port
     server.terminate()
     server.wait()
@@ -62,16 +73,27 @@ def failing_eve(eve: User, proxy_and_port: tuple[FaultyProxy, int], fault: str) 
     return replace(eve, api=Api(send))
 
 
-# --- a database that fails --------------------------------------------------------------------------------------------
+# --- a database that fails ------------------------------------------------------------------------
 
 
 @pytest.mark.curl
-def test_curl_retries_a_create_with_its_key_and_creates_one_todo(eve: User, failing_eve: User, fault: str) -> None:
-    (command,) = [each for language, text in BLOCKS if language == "sh" for each in commands(text) if "--retry" in each]
+def test_curl_retries_a_create_with_its_key_and_creates_one_todo(
+    eve: User, failing_eve: User, fault: str
+) -> None:
+    (command,) = [
+        each
+        for language, text in BLOCKS
+        if language == "sh"
+        for each in commands(text)
+        if "--retry" in each
+    ]
     with relay(failing_eve.api) as server:
         response = Shell(server.url)(command.replace("ada", eve.id))
     key = "8e03978e-40d5-43e8-bc93-6894a57f9324"
-    assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", 503, key), ("POST", "/v1/todos", 201, key)]
+    assert server.seen("Idempotency-Key") == [
+        ("POST", "/v1/todos", 503, key),
+        ("POST", "/v1/todos", 201, key),
+    ]
     assert ("idempotency-replayed" in response.headers) is (fault == AFTER)
     assert eve.list() == [json.loads(response.body)]
 
@@ -81,7 +103,10 @@ def test_failed_create_is_as_shown_and_is_retried_after_retry_after_with_its_key
     module: TypeScriptModule, eve: User, failing_eve: User, fault: str
 ) -> None:
     found, server = module.run(failing_eve, 'return page.create("k-1", { title: "once" })')
-    assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", 503, "k-1"), ("POST", "/v1/todos", 201, "k-1")]
+    assert server.seen("Idempotency-Key") == [
+        ("POST", "/v1/todos", 503, "k-1"),
+        ("POST", "/v1/todos", 201, "k-1"),
+    ]
     failed, created = server.exchanges
     assert_as_shown(failed.response, NOT_EXECUTED if fault == REFUSED else UNKNOWN)
     assert created.time - failed.time >= int(failed.response.headers["retry-after"]) == 1
@@ -96,7 +121,8 @@ def test_toggle_without_etag_is_retried_only_if_not_executed(
     path = f"/v1/todos/{eve.create('there before')['id']}/toggle"
     script = f"""
         const attempt = () => page.send("POST", {path!r});
-        return page.retry(attempt, ["not-executed"]).then((response) => response.status, page.outcome);
+        const retried = page.retry(attempt, ["not-executed"]);
+        return retried.then((response) => response.status, page.outcome);
     """
     found, server = module.run(failing_eve, script)
     failed, succeeded = ("POST", path, 503), ("POST", path, 200)
@@ -109,12 +135,19 @@ def test_toggle_without_etag_is_retried_only_if_not_executed(
 def test_toggle_with_etag_is_retried_and_flips_once(
     module: TypeScriptModule, eve: User, failing_eve: User, fault: str
 ) -> None:
-    """A 412 on the retry may mean that the first attempt was executed, so `toggle` reads the todo."""
+    """A 412 on the retry may mean that the first attempt was executed.
+
+    So `toggle` reads the todo.
+    """
     seen = eve.create("there before")
     path = f"/v1/todos/{seen['id']}"
     found, server = module.run(failing_eve, f"return page.toggle({json.dumps(seen)})")
     toggle, etag = ("POST", f"{path}/toggle"), seen["etag"]
-    retry = [(*toggle, 412, etag), ("GET", path, 200, None)] if fault == AFTER else [(*toggle, 200, etag)]
+    retry = (
+        [(*toggle, 412, etag), ("GET", path, 200, None)]
+        if fault == AFTER
+        else [(*toggle, 200, etag)]
+    )
     assert server.seen("If-Match") == [(*toggle, 503, etag), *retry]
     assert found == eve.list()[0]
     assert found["is_completed"] is True
@@ -126,7 +159,10 @@ def test_failed_edit_is_retried_and_applied_once(
 ) -> None:
     seen = eve.create("there before", description="Milk")
     path = f"/v1/todos/{seen['id']}"
-    script = f'return page.edit({json.dumps(seen)}, (todo) => ({{ description: todo.description + ", bread" }}))'
+    script = f"""
+        const addBread = (todo) => ({{ description: todo.description + ", bread" }});
+        return page.edit({json.dumps(seen)}, addBread);
+    """
     found, server = module.run(failing_eve, script)
     retry = [("PATCH", path, 412), ("GET", path, 200)] if fault == AFTER else [("PATCH", path, 200)]
     assert server.seen() == [("PATCH", path, 503), *retry]
@@ -135,23 +171,30 @@ def test_failed_edit_is_retried_and_applied_once(
 
 
 @pytest.mark.node
-def test_retry_throws_the_last_error_after_four_attempts(module: TypeScriptModule, dora: User) -> None:
+def test_retry_throws_the_last_error_after_four_attempts(
+    module: TypeScriptModule, dora: User
+) -> None:
     retry_at_once = replace(shown(NOT_EXECUTED), headers={"retry-after": "0"})
-    script = 'const error = await thrown(page.create("k", { title: "x" })); return [error.type, error.retryAfter]'
+    script = """
+        const error = await thrown(page.create("k", { title: "x" }));
+        return [error.type, error.retryAfter];
+    """
     found, server = module.run(dora, script, *[retry_at_once] * 9)
     assert found == [f"{PROBLEM}database-unavailable:not-executed", 0]
     assert server.seen() == [("POST", "/v1/todos", 503)] * 4
     assert dora.list() == []
 
 
-# --- API Gateway's own responses --------------------------------------------------------------------------------------
+# --- API Gateway's own responses ------------------------------------------------------------------
 
 AS_A_BROWSER = """
     const plain = globalThis.fetch;
     globalThis.fetch = async (url, options) => {
       const origin = "https://app.example";
-      const response = await plain(url, { ...options, headers: { ...options.headers, Origin: origin } });
-      if (response.headers.get("Access-Control-Allow-Origin") !== origin) throw new TypeError("Failed to fetch");
+      const headers = { ...options.headers, Origin: origin };
+      const response = await plain(url, { ...options, headers });
+      const allowed = response.headers.get("Access-Control-Allow-Origin");
+      if (allowed !== origin) throw new TypeError("Failed to fetch");
       return response;
     };
 """
@@ -159,17 +202,24 @@ AS_A_BROWSER = """
 
 
 def _gateway_response(status: int) -> Response:
-    """Return the response that the page shows, with another status. API Gateway's 413 is plain text."""
+    """Return the response that the page shows, with another status.
+
+    API Gateway's 413 is plain text.
+    """
     response = replace(shown(GATEWAY), status=status)
     return replace(response, body=b"Too large") if status == 413 else response
 
 
 @pytest.mark.node
 @pytest.mark.parametrize("prelude", ["", AS_A_BROWSER], ids=["Node.js", "browser"])
-def test_create_is_retried_after_gateway_errors(module: TypeScriptModule, dora: User, prelude: str) -> None:
+def test_create_is_retried_after_gateway_errors(
+    module: TypeScriptModule, dora: User, prelude: str
+) -> None:
     script = prelude + 'return page.create("k-2", { title: "once" })'
     found, server = module.run(dora, script, _gateway_response(503), _gateway_response(429))
-    assert server.seen("Idempotency-Key") == [("POST", "/v1/todos", status, "k-2") for status in (503, 429, 201)]
+    assert server.seen("Idempotency-Key") == [
+        ("POST", "/v1/todos", status, "k-2") for status in (503, 429, 201)
+    ]
     assert dora.list() == [found]
 
 
@@ -179,17 +229,24 @@ def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
 ) -> None:
     section = PAGE.read_text().partition("## What API Gateway answers itself")[2]
     rows = [
-        line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ") and "status" not in line
+        line.strip("|").split("|")
+        for line in section.splitlines()
+        if line.startswith("| ") and "status" not in line
     ]
-    table = {int(status): row[-1].split(";")[0].strip() for row in rows for status in row[0].split(",")}
+    table = {
+        int(status): row[-1].split(";")[0].strip() for row in rows for status in row[0].split(",")
+    }
     assert set(table) == {401, 413, 429, 500, 502, 503}
     script = f"""
         const ask = async () => {{
           const errors = [];
-          for (let i = 0; i < {len(table)}; i++) errors.push(await thrown(page.send("GET", "/v1/todos")));
+          for (let i = 0; i < {len(table)}; i++) {{
+            errors.push(await thrown(page.send("GET", "/v1/todos")));
+          }}
           return errors;
         }};
-        const readable = (await ask()).map((error) => [error.status, error.type, page.outcome(error)]);
+        const shown = (error) => [error.status, error.type, page.outcome(error)];
+        const readable = (await ask()).map(shown);
         {AS_A_BROWSER}
         return [readable, (await ask()).map((error) => [error.name, page.outcome(error)])];
     """

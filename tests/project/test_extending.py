@@ -18,8 +18,14 @@ def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> No
 
     def run(*command: str) -> str:
         # Without CI, because the copy has no node_modules.
-        environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_XDIST_WORKER")}
-        outcome = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("CI", "PYTEST_XDIST_WORKER")
+        }
+        outcome = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
         assert outcome.returncode == 0, outcome.stdout + outcome.stderr
         return outcome.stdout
 
@@ -33,7 +39,6 @@ def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> No
         run(sys.executable, "-m", "ruff", *check, ".")
     names = ("api/test_operations", "contract/test_openapi", "database/test_row_level_security")
     tests = [f"tests/{name}.py" for name in names]
-    output = run(
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not local and not bypassrls", *tests
-    )
+    options = ["-q", "-p", "no:cacheprovider", "-k", "not local and not bypassrls"]
+    output = run(sys.executable, "-m", "pytest", *options, *tests)
     assert " passed" in output

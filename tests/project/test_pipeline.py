@@ -1,4 +1,7 @@
-"""The pipeline: what `make check` finds in the workflows, and the scripts of .ci, with stubs of other commands."""
+"""The pipeline: what `make check` finds in the workflows, and the scripts of .ci.
+
+Stubs stand in for other commands.
+"""
 
 import os
 import re
@@ -16,7 +19,8 @@ from tests.support.machine import ROOT
 MAKEFILE = (ROOT / "Makefile").read_text()
 CHECKS = re.findall(r"^\t@\$\(BIN\)/(.* \.github\b.*)$", MAKEFILE, re.MULTILINE)
 WORKFLOWS: dict[str, Any] = {
-    path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")
+    path.stem: yaml.safe_load(path.read_text())
+    for path in (ROOT / ".github/workflows").glob("*.yml")
 }
 JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"].values()]
 
@@ -40,7 +44,7 @@ esac
 
 
 class Scripts:
-    """A copy of .ci in a folder, with stubs in place of the commands that reach AWS, Neon and npm."""
+    """A copy of .ci in a folder, with stubs for the commands that reach AWS, Neon and npm."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +56,10 @@ class Scripts:
             path.chmod(0o755)
 
     def run(self, *command: str, stage: str = "dev", failing: str = "^$") -> tuple[int, str]:
-        """Run a script, and return its exit code and what it prints. `failing` matches the commands that fail."""
+        """Run a script, and return its exit code and what it prints.
+
+        `failing` matches the commands that fail.
+        """
         environment = {
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
             "STAGE": stage,
@@ -64,7 +71,12 @@ class Scripts:
             "OWNER": OWNER,
         }
         outcome = subprocess.run(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         return outcome.returncode, outcome.stdout
 
@@ -84,20 +96,29 @@ def make_check_accepts(folder: Path) -> bool:
     """Whether the commands of `make check` that read .github accept the one in this folder."""
     assert len(CHECKS) == 3
     commands = [["/bin/sh", "-c", f"{Path(sys.executable).parent}/{command}"] for command in CHECKS]
-    return all(subprocess.run(command, cwd=folder, capture_output=True).returncode == 0 for command in commands)
+    return all(
+        subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
+        for command in commands
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
         ("workflows/ci.yml", "@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0", "@v5"),
-        ("workflows/audit.yml", "    permissions:\n      contents: read", "    permissions: write-all"),
+        (
+            "workflows/audit.yml",
+            "    permissions:\n      contents: read",
+            "    permissions: write-all",
+        ),
         ("workflows/ci.yml", "runs-on:", "run-on:"),
         ("workflows/branch-stage.yml", '"$ACTION"', "${{ github.event.pull_request.title }}"),
         ("dependabot.yml", "package-ecosystem: pip", "package-ecosystem: pypi"),
     ],
 )
-def test_make_check_refuses_a_broken_or_unsafe_workflow(tmp_path: Path, file: str, old: str, new: str) -> None:
+def test_make_check_refuses_a_broken_or_unsafe_workflow(
+    tmp_path: Path, file: str, old: str, new: str
+) -> None:
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
     assert make_check_accepts(tmp_path)
     path = tmp_path / ".github" / file
@@ -110,7 +131,8 @@ def test_each_deploying_job_names_the_environment_of_its_stage_and_stores_no_key
     deploying = {name: job for name, job in JOBS if "id-token" in job.get("permissions", {})}
     assert set(deploying) == {"deploy", "branch-stage"}
     assert deploying["deploy"]["environment"] == deploying["deploy"]["steps"][-1]["env"]["STAGE"]
-    assert deploying["deploy"]["environment"] == "${{ github.ref_type == 'tag' && 'prod' || 'dev' }}"
+    stage = "${{ github.ref_type == 'tag' && 'prod' || 'dev' }}"
+    assert deploying["deploy"]["environment"] == stage
     assert deploying["branch-stage"]["environment"] == "branch"
     assert deploying["branch-stage"]["steps"][-1]["env"]["STAGE"].startswith("branch-")
     text = "".join(path.read_text() for path in (ROOT / ".github").rglob("*.yml"))
@@ -121,8 +143,10 @@ def test_the_pipeline_runs_only_scripts_and_targets_that_exist() -> None:
     runs = [step["run"] for _, job in JOBS for step in job.get("steps", []) if "run" in step]
     text = "\n".join([*runs, *(path.read_text() for path in (ROOT / ".ci").iterdir())])
     targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-    assert {"audit", "check", "deploy", "run", "verify"} <= set(re.findall(r"\bmake ([a-z]+)", text)) <= targets
-    assert [script for script in re.findall(r"\.ci/[a-z-]+", text) if not os.access(ROOT / script, os.X_OK)] == []
+    used = set(re.findall(r"\bmake ([a-z]+)", text))
+    assert {"audit", "check", "deploy", "run", "verify"} <= used <= targets
+    for script in re.findall(r"\.ci/[a-z-]+", text):
+        assert os.access(ROOT / script, os.X_OK), script
 
 
 def test_a_deploy_is_verified_with_the_origins_of_the_function(scripts: Scripts) -> None:
@@ -138,16 +162,24 @@ def test_a_deploy_is_verified_with_the_origins_of_the_function(scripts: Scripts)
     ]
 
 
-def test_a_deploy_that_fails_its_checks_names_the_command_back_to_the_version_before(scripts: Scripts) -> None:
+def test_a_deploy_that_fails_its_checks_names_the_command_back_to_the_version_before(
+    scripts: Scripts,
+) -> None:
     status, output = scripts.run(".ci/deploy", stage="prod", failing="verify")
     command = "npx serverless rollback --stage prod --region eu-central-1 --timestamp 1795212863669"
-    assert (status, output) == (1, f"::error title=prod is deployed and fails its checks::To roll back: {command}\n")
+    assert (status, output) == (
+        1,
+        f"::error title=prod is deployed and fails its checks::To roll back: {command}\n",
+    )
 
 
 @pytest.mark.parametrize(
-    ("failing", "message"), [("make deploy", ""), ("get-template|make verify", "there is no version before this one")]
+    ("failing", "message"),
+    [("make deploy", ""), ("get-template|make verify", "there is no version before this one")],
 )
-def test_a_failed_or_first_deploy_names_no_rollback(scripts: Scripts, failing: str, message: str) -> None:
+def test_a_failed_or_first_deploy_names_no_rollback(
+    scripts: Scripts, failing: str, message: str
+) -> None:
     status, output = scripts.run(".ci/deploy", failing=failing)
     assert status != 0
     assert message in output
@@ -156,24 +188,36 @@ def test_a_failed_or_first_deploy_names_no_rollback(scripts: Scripts, failing: s
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_pull_request_gets_a_branch_of_the_database_before_its_stage(scripts: Scripts, *, exists: bool) -> None:
+def test_a_pull_request_gets_a_branch_of_the_database_before_its_stage(
+    scripts: Scripts, *, exists: bool
+) -> None:
     failing = "^$" if exists else "branches get"
     status, output = scripts.run(".ci/branch-stage", "deploy", stage="branch-pr-7", failing=failing)
     assert status == 0
     assert "s3cr3t" not in output
     assert (scripts.folder / "parameter").read_text().strip() == OWNER
-    before, _, after = scripts.log.partition("put-parameter --name /todo-api/branch-pr-7/neon-database-url ")
+    before, _, after = scripts.log.partition(
+        "put-parameter --name /todo-api/branch-pr-7/neon-database-url "
+    )
     assert "make" not in before
     assert "make deploy STAGE=branch-pr-7 " in after
     assert ("branches create --name branch-pr-7" in scripts.log) is not exists
 
 
 @pytest.mark.parametrize("failing", ["^$", "npm ci", "npx serverless", "aws", "branches delete"])
-def test_a_closed_pull_request_loses_all_it_has_also_when_one_step_fails(scripts: Scripts, failing: str) -> None:
+def test_a_closed_pull_request_loses_all_it_has_also_when_one_step_fails(
+    scripts: Scripts, failing: str
+) -> None:
     status, _ = scripts.run(".ci/branch-stage", "remove", stage="branch-pr-7", failing=failing)
     assert status == (failing != "^$")
     log = scripts.log
     parameter = "/todo-api/branch-pr-7/neon-database-url"
-    assert ("npx serverless remove --stage branch-pr-7 --region eu-central-1" in log) is (failing != "npm ci")
+    assert ("npx serverless remove --stage branch-pr-7 --region eu-central-1" in log) is (
+        failing != "npm ci"
+    )
     assert f"aws ssm delete-parameters --names {parameter} {parameter}-runtime" in log
-    assert re.search(r"^npx --yes neonctl@\S+ branches delete branch-pr-7 --project-id project$", log, re.MULTILINE)
+    assert re.search(
+        r"^npx --yes neonctl@\S+ branches delete branch-pr-7 --project-id project$",
+        log,
+        re.MULTILINE,
+    )

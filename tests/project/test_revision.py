@@ -26,7 +26,9 @@ def _make_revision(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
 def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
     tables = folder / "todo_api" / "models" / "tables.py"
     title = "    title: str = "
-    remind_at = "    remind_at: datetime | None = Field(sa_column=sa.Column(sa.DateTime(timezone=True)))\n"
+    remind_at = (
+        "    remind_at: datetime | None = Field(sa_column=sa.Column(sa.DateTime(timezone=True)))\n"
+    )
     color = "    color: str | None = Field(default=None, max_length=20)\n"
     tables.write_text(tables.read_text().replace(title, remind_at + color + title))
     outcome = _make_revision(folder, "remind_at")
@@ -40,13 +42,17 @@ def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
         *(f'revision = "{NEXT}"', f'down_revision = "{NEWEST}"'),
         *("def upgrade() -> None:", '"""Apply the revision."""'),
         'op.add_column("todos", sa.Column("remind_at", sa.DateTime(timezone=True), nullable=True))',
-        'op.add_column("todos", sa.Column("color", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=True))',
+        "op.add_column(",
+        '"todos", sa.Column("color", sqlmodel.sql.sqltypes.AutoString(length=20), nullable=True)',
+        ")",
         *("def downgrade() -> None:", '"""Revert it."""'),
         'op.drop_column("todos", "color")',
         'op.drop_column("todos", "remind_at")',
     ]
     for check in ("check", "format --check"):
-        subprocess.run([sys.executable, "-m", "ruff", *check.split(), "migrations"], cwd=folder, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *check.split(), "migrations"], cwd=folder, check=True
+        )
 
 
 def test_a_new_revision_is_empty_when_the_models_equal_the_schema(folder: Path) -> None:
@@ -55,7 +61,8 @@ def test_a_new_revision_is_empty_when_the_models_equal_the_schema(folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("", "the following arguments are required: name"), ("Due", "a name has small letters")]
+    ("name", "message"),
+    [("", "the following arguments are required: name"), ("Due", "a name has small letters")],
 )
 def test_a_revision_without_a_usable_name_is_refused(folder: Path, name: str, message: str) -> None:
     outcome = _make_revision(folder, name)

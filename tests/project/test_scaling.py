@@ -7,7 +7,8 @@ from tests.support.machine import ROOT
 
 PAGE = (ROOT / "docs/scaling.md").read_text()
 ROWS = [row.split(" | ") for row in re.findall(r"^\| (1[0,]+ \| .*) \|$", PAGE, re.MULTILINE)]
-DOLLARS_PER_HOUR = {"10": 0.25 * 0.106, "1,000": 4 * 0.106, "100,000": 80 * 0.222}  # of Neon's computes
+# The prices of Neon's computes.
+DOLLARS_PER_HOUR = {"10": 0.25 * 0.106, "1,000": 4 * 0.106, "100,000": 80 * 0.222}
 
 
 def _number(shown: str) -> float:
@@ -16,14 +17,18 @@ def _number(shown: str) -> float:
 
 def _price(amount: float, *tiers: tuple[float, float]) -> float:
     bounds = [0, *(bound for bound, _ in tiers)]  # a tier is its upper bound and its price
-    return sum(max(0, min(amount, tiers[n][0]) - bounds[n]) * tiers[n][1] for n in range(len(tiers)))
+    return sum(
+        max(0, min(amount, tiers[n][0]) - bounds[n]) * tiers[n][1] for n in range(len(tiers))
+    )
 
 
 def test_what_is_in_use_is_the_rate_times_the_seconds() -> None:
     milliseconds = re.findall(r"^\| (?:a .*|P.*'s CPU) \| ([0-9.]+) \|", PAGE, re.MULTILINE)
     assert [rate for rate, *_ in ROWS] == [*DOLLARS_PER_HOUR, *DOLLARS_PER_HOUR]
     for rate, *shown, _ in ROWS[:3]:
-        assert [_number(value) for value in shown] == [_number(rate) * float(each) / 1000 for each in milliseconds]
+        assert [_number(value) for value in shown] == [
+            _number(rate) * float(each) / 1000 for each in milliseconds
+        ]
 
 
 def test_the_dollars_follow_from_the_prices() -> None:
@@ -31,11 +36,14 @@ def test_the_dollars_follow_from_the_prices() -> None:
         millions = gigabytes = _number(rate) * 730 * 3600 / 1e6  # of requests, and of 1 kB each
         dollars = [
             _price(millions, (300, 1), (inf, 0.9)),
-            millions * 0.2 + _price(millions * 1e6 * 0.1 * 0.5, (7.5e9, 0.0000133334), (inf, 0.0000120001)),
+            millions * 0.2
+            + _price(millions * 1e6 * 0.1 * 0.5, (7.5e9, 0.0000133334), (inf, 0.0000120001)),
             _price(gigabytes * 1.3, (10_240, 0.5), (30_720, 0.25), (51_200, 0.1), (inf, 0.05)),
             _price(gigabytes, (10_240, 0.09), (51_200, 0.085), (153_600, 0.07), (inf, 0.05)),
             DOLLARS_PER_HOUR[rate] * 730,
             _price(gigabytes, (100, 0), (inf, 0.1)),
             gigabytes / 10 * 0.4 * 0.35,
         ]
-        assert [_number(value) for value in shown] == [round(value) for value in [*dollars, sum(dollars)]]
+        assert [_number(value) for value in shown] == [
+            round(value) for value in [*dollars, sum(dollars)]
+        ]

@@ -20,14 +20,19 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_each_usual_scheme_gives_the_same_url_with_its_query(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_each_usual_scheme_gives_the_same_url_with_its_query(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
     monkeypatch.setenv("NEON_DATABASE_URL", URL.replace("postgresql", scheme))
     assert Settings.from_environment().neon_database_url == URL
 
 
 def test_cors_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", " https://app.example, http://localhost:3000 ,")
-    assert Settings.from_environment().cors_origins == ("https://app.example", "http://localhost:3000")
+    assert Settings.from_environment().cors_origins == (
+        "https://app.example",
+        "http://localhost:3000",
+    )
 
 
 SCHEMES = "must start with postgresql://, postgres:// or postgresql+psycopg2://"
@@ -37,17 +42,29 @@ MALFORMED = [
     ("NEON_DATABASE_URL", "", "is not set"),
     ("NEON_DATABASE_URL", "mysql://u:s3cr3t@h/d", SCHEMES),
     ("NEON_DATABASE_URL", "postgresql+psycopg://h/s3cr3t", SCHEMES),
-    ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h/d?nonsense=s3cr3t", "is not a URL that libpq can read"),
+    (
+        "NEON_DATABASE_URL",
+        "postgresql://u:s3cr3t@h/d?nonsense=s3cr3t",
+        "is not a URL that libpq can read",
+    ),
     ("NEON_DATABASE_URL", "postgresql://u:%zzs3cr3t@h/d", "is not a URL that libpq can read"),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@/d", "must name a host and a database"),
     ("NEON_DATABASE_URL", "postgresql://u:s3cr3t@h", "must name a host and a database"),
     *(
-        ("NEON_DATABASE_URL", f"postgresql://u:{password}@h/d", f"has a wrong host, port or database: {ENCODE}")
+        (
+            "NEON_DATABASE_URL",
+            f"postgresql://u:{password}@h/d",
+            f"has a wrong host, port or database: {ENCODE}",
+        )
         for password in ["s3cr3t@t41l", "s3cr3t/t41l", "12/s3cr3t", "s3cr3t@/t41l", "/s3cr3t"]
     ),
     ("IDENTITY_SOURCE", "s3cr3t", "Input should be 'header' or 'authorizer'"),
     *(
-        ("CORS_ORIGINS", value, "must list origins such as https://app.example, separated by commas")
+        (
+            "CORS_ORIGINS",
+            value,
+            "must list origins such as https://app.example, separated by commas",
+        )
         for value in [
             "*",
             "null",
@@ -61,7 +78,11 @@ MALFORMED = [
         ]
     ),
     ("LOG_LEVEL", "s3cr3t", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
-    ("DATABASE_TIMEOUT_SECONDS", "s3cr3t", "Input should be a valid number, unable to parse string as a number"),
+    (
+        "DATABASE_TIMEOUT_SECONDS",
+        "s3cr3t",
+        "Input should be a valid number, unable to parse string as a number",
+    ),
     ("DATABASE_TIMEOUT_SECONDS", "0", "Input should be greater than or equal to 0.1"),
     ("DATABASE_TIMEOUT_SECONDS", "26", "Input should be less than or equal to 25"),
     ("DATABASE_TIMEOUT_SECONDS", "nan", "Input should be less than or equal to 25"),
@@ -84,7 +105,9 @@ def test_malformed_value_raises_an_error_with_the_name_but_not_the_value(
     assert raised.value.__context__ is None
 
 
-def test_a_url_together_with_the_name_of_a_parameter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_together_with_the_name_of_a_parameter_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("NEON_DATABASE_URL_PARAMETER", "/a/name")
     with pytest.raises(SettingsError, match="is set together with the name of a parameter"):
         Settings.from_environment()
@@ -93,7 +116,9 @@ def test_a_url_together_with_the_name_of_a_parameter_is_an_error(monkeypatch: py
 def test_importing_the_handler_without_settings_fails_with_this_error() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NEON_DATABASE_URL"}
     command = [sys.executable, "-c", "import handler"]
-    outcome = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 1
     message = "The environment variable NEON_DATABASE_URL is not usable: is not set."
     assert outcome.stderr.splitlines()[-1] == f"todo_api.settings.SettingsError: {message}"

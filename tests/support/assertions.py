@@ -10,12 +10,12 @@ CANARY = "s3cr3t-canary"
 
 
 def assert_problem(response: Any, status: int) -> Any:
-    """Assert that the response is a problem with this status, in the common format; return its JSON."""
+    """Assert that the response is a problem with this status, and return its JSON."""
     assert response.status == status, response
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
-    members = ["type", "title", "status", "detail", *(["errors"] if status == 422 else []), "request_id"]
-    assert list(problem) == members
+    errors = ["errors"] if status == 422 else []
+    assert list(problem) == ["type", "title", "status", "detail", *errors, "request_id"]
     assert problem["status"] == status
     assert problem["type"].startswith("urn:todo-api:problem:")
     assert problem["request_id"] == response.headers["x-request-id"]
@@ -29,7 +29,9 @@ def assert_problem(response: Any, status: int) -> Any:
 
 def database_failures(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """Return the lines that the application has logged about failures of the database."""
-    return [vars(record) for record in caplog.records if record.getMessage().startswith("database ")]
+    return [
+        vars(record) for record in caplog.records if record.getMessage().startswith("database ")
+    ]
 
 
 def database_failure(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
@@ -40,5 +42,7 @@ def database_failure(caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
 
 def log_text(caplog: pytest.LogCaptureFixture) -> str:
     """Return all log records with all their attributes, as a formatter could print them."""
-    shown = [json.dumps(vars(record), default=str) + record.getMessage() for record in caplog.records]
+    shown = [
+        json.dumps(vars(record), default=str) + record.getMessage() for record in caplog.records
+    ]
     return "\n".join([*shown, caplog.text])

@@ -19,23 +19,30 @@ _RESPONSE = "<{action}Response><{action}Result>{result}</{action}Result></{actio
 _STACK_ID = "arn:aws:cloudformation:eu-central-1:123456789012:stack/todo-api-dev/1"
 _DONE = "2026-11-20T00:00:00Z"
 _RESULTS = {
-    "GetCallerIdentity": "<Account>123456789012</Account><Arn>arn:aws:iam::123456789012:user/deployer</Arn>",
-    "DescribeStacks": f"<Stacks><member><StackId>{_STACK_ID}</StackId><StackName>todo-api-dev</StackName>"
-    f"<CreationTime>{_DONE}</CreationTime><StackStatus>UPDATE_COMPLETE</StackStatus><Outputs/></member></Stacks>",
-    "DescribeStackResource": "<StackResourceDetail><PhysicalResourceId>the-bucket</PhysicalResourceId>"
+    "GetCallerIdentity": "<Account>123456789012</Account>"
+    "<Arn>arn:aws:iam::123456789012:user/deployer</Arn>",
+    "DescribeStacks": f"<Stacks><member><StackId>{_STACK_ID}</StackId>"
+    f"<StackName>todo-api-dev</StackName><CreationTime>{_DONE}</CreationTime>"
+    "<StackStatus>UPDATE_COMPLETE</StackStatus><Outputs/></member></Stacks>",
+    "DescribeStackResource": "<StackResourceDetail>"
+    "<PhysicalResourceId>the-bucket</PhysicalResourceId>"
     f"<LastUpdatedTimestamp>{_DONE}</LastUpdatedTimestamp></StackResourceDetail>",
     "DescribeChangeSet": f"<Status>CREATE_COMPLETE</Status><StackId>{_STACK_ID}</StackId>"
     "<ChangeSetName>todo-api-dev-change-set</ChangeSetName>",
-    "DescribeStackEvents": f"<StackEvents><member><EventId>1</EventId><StackId>{_STACK_ID}</StackId>"
-    "<StackName>todo-api-dev</StackName>"
-    f"<PhysicalResourceId>{_STACK_ID}</PhysicalResourceId><LogicalResourceId>todo-api-dev</LogicalResourceId>"
-    "<ResourceType>AWS::CloudFormation::Stack</ResourceType><ResourceStatus>UPDATE_COMPLETE</ResourceStatus>"
+    "DescribeStackEvents": "<StackEvents><member><EventId>1</EventId>"
+    f"<StackId>{_STACK_ID}</StackId><StackName>todo-api-dev</StackName>"
+    f"<PhysicalResourceId>{_STACK_ID}</PhysicalResourceId>"
+    "<LogicalResourceId>todo-api-dev</LogicalResourceId>"
+    "<ResourceType>AWS::CloudFormation::Stack</ResourceType>"
+    "<ResourceStatus>UPDATE_COMPLETE</ResourceStatus>"
     "<Timestamp>2099-01-01T00:00:00Z</Timestamp></member></StackEvents>",
 }
 _MISSING = """<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>
 <Message>Stack with id of this name does not exist</Message></Error></ErrorResponse>"""
 _LAMBDA = {
-    "ListVersions": {"Versions": [{"Version": version} for version in ("$LATEST", "1", "2", "3", "4")]},
+    "ListVersions": {
+        "Versions": [{"Version": version} for version in ("$LATEST", "1", "2", "3", "4")]
+    },
     "ListAliases": {"Aliases": [{"Name": "snapstart", "FunctionVersion": "4"}]},
     "DeleteFunction": {},
 }
@@ -80,7 +87,8 @@ class Aws:
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         """Record a call and respond to it."""
-        service = headers["Authorization"].split("/")[3]  # Credential=KEY/DATE/REGION/SERVICE/aws4_request
+        # Credential=KEY/DATE/REGION/SERVICE/aws4_request
+        service = headers["Authorization"].split("/")[3]
         call = Call(service, *_action(service, method, path, headers, body), body, self.observe())
         self.calls.append(call)
         status, text = self.result(call)
@@ -97,7 +105,9 @@ class Aws:
             if name not in self.parameters:
                 return 400, json.dumps({"__type": "ParameterNotFound", "message": ""})
             value = self.parameters[name] if call.parameters.get("WithDecryption") else "encrypted"
-            return 200, json.dumps({"Parameter": {"Name": name, "Type": "SecureString", "Value": value}})
+            return 200, json.dumps(
+                {"Parameter": {"Name": name, "Type": "SecureString", "Value": value}}
+            )
         if call.action == "DescribeStacks" and not self.stack_exists:
             return 400, _MISSING
         if call.service in ("cloudformation", "sts"):
@@ -109,7 +119,9 @@ class Aws:
         return 404, json.dumps({"Message": "not found"})
 
 
-def _action(service: str, method: str, url: str, headers: dict[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
+def _action(
+    service: str, method: str, url: str, headers: dict[str, str], body: bytes
+) -> tuple[str, dict[str, Any]]:
     """Parse the action and its parameters from a request in the service's protocol."""
     if "X-Amz-Target" in headers:
         return headers["X-Amz-Target"].split(".")[-1], json.loads(body)
@@ -120,5 +132,7 @@ def _action(service: str, method: str, url: str, headers: dict[str, str], body: 
     if service == "s3":
         kind = "Bucket" if path == "/the-bucket/" else "Object"
     else:
-        kind = {"versions": "Versions", "aliases": "Aliases"}.get(path.rpartition("/")[2], "Function")
+        kind = {"versions": "Versions", "aliases": "Aliases"}.get(
+            path.rpartition("/")[2], "Function"
+        )
     return _VERBS[method] + kind, {"path": path, "query": query}

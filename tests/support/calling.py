@@ -14,14 +14,18 @@ from tests.support.users import User
 PAGE = ROOT / "docs" / "calling.md"
 BLOCKS = blocks(PAGE)
 NOT_EXECUTED, UNKNOWN, GATEWAY = [
-    text for (before, _), (language, text) in pairwise(BLOCKS) if language == "http" and before != "sh"
+    text
+    for (before, _), (language, text) in pairwise(BLOCKS)
+    if language == "http" and before != "sh"
 ]
-"""The responses that follow no command: the two kinds of 503, and one of API Gateway's own responses."""
+"""The responses that follow no command: the two kinds of 503, and one of API Gateway's own
+responses."""
 
 PROBLEM = "urn:todo-api:problem:"
 TYPESCRIPT_OPTIONS = [
     *("--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess", "--noUnusedLocals"),
-    *("--noImplicitReturns", "--target", "es2022", "--module", "es2022", "--lib", "es2022,dom", "--skipLibCheck"),
+    *("--noImplicitReturns", "--skipLibCheck"),
+    *("--target", "es2022", "--module", "es2022", "--lib", "es2022,dom"),
 ]
 
 
@@ -30,18 +34,25 @@ class TypeScriptModule:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        (folder / "page.ts").write_text("".join(text for language, text in BLOCKS if language == "ts"))
+        (folder / "page.ts").write_text(
+            "".join(text for language, text in BLOCKS if language == "ts")
+        )
         self._run(str(NODE_TOOLS / "tsc"), *TYPESCRIPT_OPTIONS, "page.ts")
         self._code = (folder / "page.js").read_text()
         assert self._code.count(ADDRESS) == self._code.count('"ada"') == 1
 
     def _run(self, *command: str) -> str:
-        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def run(self, user: User, script: str, *own_responses: Response) -> tuple[Any, Relay]:
-        """Run a script that uses the module as `page`, and return its result and the relay with its requests."""
+        """Run a script that uses the module as `page`.
+
+        Returns its result and the relay with its requests.
+        """
         program = f"""
             import * as page from "./page.mjs";
             const thrown = (promise) => promise.then(() => null, (error) => error);

@@ -1,4 +1,7 @@
-"""Clients of the entry points: API Gateway events to the Lambda handler, and HTTP to the local server."""
+"""Clients of the entry points.
+
+API Gateway events to the Lambda handler, and HTTP to the local server.
+"""
 
 import http.client
 from collections.abc import Callable, Mapping
@@ -34,7 +37,11 @@ class Response:
     def without_request_id(self) -> "Response":
         """Return the same response with an empty request ID, in the header and in the body."""
         request_id = self.headers["x-request-id"]
-        return Response(self.status, {**self.headers, "x-request-id": ""}, self.body.replace(request_id.encode(), b""))
+        return Response(
+            self.status,
+            {**self.headers, "x-request-id": ""},
+            self.body.replace(request_id.encode(), b""),
+        )
 
 
 Raw = Callable[[str, str, dict[str, str], bytes | None], Response]
@@ -69,7 +76,9 @@ class Api:
         if body is not None:
             fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
         fields |= headers or {}
-        return self._raw(method, path, {name: value for name, value in fields.items() if value}, body)
+        return self._raw(
+            method, path, {name: value for name, value in fields.items() if value}, body
+        )
 
     def user_id(self, name: str) -> str:
         """Return the ID for a user of this name, who has no todos."""
@@ -85,9 +94,12 @@ class Context:
 
 def handle(event: dict[str, Any]) -> dict[str, Any]:
     """Call the Lambda handler. Event and response are serialized to JSON, as on Lambda."""
-    from handler import handler  # not at the top: the import reads the environment that the tests set
+    # Not at the top: the import reads the environment that the tests set.
+    from handler import handler
 
-    response: dict[str, Any] = loads(dumps(handler(loads(dumps(event)), cast(LambdaContext, Context()))))
+    response: dict[str, Any] = loads(
+        dumps(handler(loads(dumps(event)), cast(LambdaContext, Context())))
+    )
     return response
 
 
@@ -105,7 +117,11 @@ def invoke(event: dict[str, Any]) -> Response:
 
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Response:
     """Call another application than the handler's, with the same Mangum options."""
-    adapter = Mangum(app, lifespan="off", text_mime_types=["text/", "application/json", "application/problem+json"])
+    adapter = Mangum(
+        app,
+        lifespan="off",
+        text_mime_types=["text/", "application/json", "application/problem+json"],
+    )
     return response_of(adapter(event, cast(LambdaContext, context)))
 
 
@@ -125,7 +141,11 @@ def through_http(port: int) -> Raw:
 
 
 def exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str], body: bytes | None
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes | None,
 ) -> Response:
     """Send a request over a connection and read the response."""
     connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
@@ -133,5 +153,9 @@ def exchange(
         connection.putheader(name, value.encode())
     connection.endheaders(body)
     response = connection.getresponse()
-    fields = {name.lower(): value for name, value in response.getheaders() if name.lower() not in SERVER_FIELDS}
+    fields = {
+        name.lower(): value
+        for name, value in response.getheaders()
+        if name.lower() not in SERVER_FIELDS
+    }
     return Response(response.status, fields, response.read())

@@ -1,13 +1,13 @@
 """Read and check CloudFormation templates with cfn-lint.
 
-It is imported where it is used: that takes most of a second, which each worker of pytest-xdist would spend.
+It is imported only where it is used, because importing it takes most of a second.
 """
 
 from typing import Any
 
 
 def parsed(template: str) -> dict[str, Any]:
-    """Return the template, with each tag (`!Sub x`) as the function that it stands for (`Fn::Sub: x`)."""
+    """Return the template, with each tag (`!Sub x`) as its function (`Fn::Sub: x`)."""
     from cfnlint.decode.cfn_yaml import loads  # type: ignore[import-untyped]  # has no types
 
     content: dict[str, Any] = loads(template)

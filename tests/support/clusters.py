@@ -1,4 +1,7 @@
-"""PostgreSQL clusters as on Neon: the owner of the tables is no superuser, may create roles, and has BYPASSRLS."""
+"""PostgreSQL clusters as on Neon.
+
+The owner of the tables is no superuser, may create roles, and has BYPASSRLS.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +21,9 @@ OWNER = "neondb_owner"
 
 @contextmanager
 def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
-    """Start a cluster, and yield the URIs of its owner and of a superuser, for the database `postgres`.
+    """Start a cluster.
+
+    Yields the URIs of its owner and of a superuser, for the database `postgres`.
 
     Args:
         version: "wheel" for the newest PostgreSQL, "system" for that of the system's packages.
@@ -28,16 +33,24 @@ def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
         Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
     ):
-        run_sql(postgres.uri, f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'")
+        run_sql(
+            postgres.uri,
+            f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB BYPASSRLS PASSWORD 'of-the-test'",
+        )
         yield (
-            postgres.uri.replace(f"postgres:{parse_dsn(postgres.uri)['password']}", f"{OWNER}:of-the-test"),
+            postgres.uri.replace(
+                f"postgres:{parse_dsn(postgres.uri)['password']}", f"{OWNER}:of-the-test"
+            ),
             postgres.uri,
         )
 
 
 @contextmanager
 def neon_like(version: str) -> Iterator[tuple[str, str]]:
-    """Start a cluster with a migrated database `todo`, and yield the URIs of its owner and of a superuser."""
+    """Start a cluster with a migrated database `todo`.
+
+    Yields the URIs of its owner and of a superuser.
+    """
     with empty_cluster(version) as uris:
         run_sql(uris[0], "CREATE DATABASE todo")
         owner, superuser = (uri.removesuffix("/postgres") + "/todo" for uri in uris)

@@ -25,9 +25,9 @@ def http_api_event(
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     raw_path, _, query = path.partition("?")
-    # An HTTP API decodes the path, cuts it at the first question mark, and decodes it again. AWS does not document
-    # this. Others sent such paths to a real HTTP API in July 2026 and recorded the events:
-    # https://github.com/hotsock/voker/blob/main/vokerhttp/testdata/ingress-paths.json
+    # An HTTP API decodes the path, cuts it at the first question mark, and decodes it again. AWS
+    # does not document this. Others sent such paths to a real HTTP API in July 2026 and recorded
+    # the events: https://github.com/hotsock/voker/blob/main/vokerhttp/testdata/ingress-paths.json
     raw_path = unquote(unquote(raw_path).partition("?")[0])
     fields = {name.lower(): str(value) for name, value in headers.items()}
     cookies = fields.pop("cookie", "").split("; ")
@@ -70,15 +70,20 @@ def http_api_event(
         event["cookies"] = cookies
     if query:
         parameters = parse_qs(query, keep_blank_values=True)
-        event["queryStringParameters"] = {name: ",".join(values) for name, values in parameters.items()}
+        event["queryStringParameters"] = {
+            name: ",".join(values) for name, values in parameters.items()
+        }
     if authorizer is not None:
         event["requestContext"]["authorizer"] = authorizer
     return event
 
 
-def function_url_event(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> dict[str, Any]:
-    """A function URL event: like an HTTP API event, but only `http.path` is decoded, and `rawPath` is not.
+def function_url_event(
+    method: str, path: str, headers: Mapping[str, str], body: bytes | None
+) -> dict[str, Any]:
+    """A function URL event.
 
+    Like an HTTP API event, but only `http.path` is decoded, and `rawPath` is not.
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
     domain = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-central-1.on.aws"
@@ -92,9 +97,10 @@ def function_url_event(method: str, path: str, headers: Mapping[str, str], body:
 def rest_api_event(
     method: str, path: str, headers: Mapping[str, str], body: bytes | None, *, mapping: str = ""
 ) -> dict[str, Any]:
-    """A REST API event, payload format 1.0, on the stage `dev` or below the base path of a custom domain.
+    """A REST API event, payload format 1.0.
 
-    The path is not decoded. It contains the base path (`mapping`) but not the stage.
+    On the stage `dev` or below the base path of a custom domain. The path is not decoded. It
+    contains the base path (`mapping`) but not the stage.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """

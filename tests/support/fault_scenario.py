@@ -34,7 +34,10 @@ class FaultScenario:
             self.todo = self.request(call, "create").json()["id"]
 
     def uri(self, **parts: str) -> str:
-        """Return the database's URI through the proxy; `parts` overrides host, port, user, password or dbname."""
+        """Return the database's URI through the proxy.
+
+        `parts` overrides host, port, user, password or dbname.
+        """
         all_ = {**self.parts, "host": "127.0.0.1", "port": str(self.proxy.port), **parts}
         return "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**all_)
 
@@ -51,7 +54,8 @@ class FaultScenario:
 
     def rows(self) -> set[str]:
         """Return the IDs of all todos of the user."""
-        query = f"SELECT id::text FROM todos WHERE user_id = '{self.user}'"  # noqa: S608  # our own user
+        # The user is our own.
+        query = f"SELECT id::text FROM todos WHERE user_id = '{self.user}'"  # noqa: S608
         return {todo_id for (todo_id,) in run_sql(self.database, query)}
 
     def connections(self) -> int:
@@ -66,14 +70,19 @@ class FaultScenario:
     def assert_outcome(
         self, call: Api, operation: str, *outcomes: str, at_most: float = TIMEOUT_SECONDS + 1
     ) -> dict[str, Any]:
-        """Send a request during a fault, check outcome, duration, rows and log, and return the failure's log record."""
+        """Send a request during a fault; check outcome, duration, rows and log.
+
+        Returns the failure's log record.
+        """
         self.log.clear()
         before, began = self.rows(), time.monotonic()
         response = self.request(call, operation)
         seconds, after = time.monotonic() - began, self.rows()
         outcome = SUCCEEDED
         if response.status >= 300:
-            outcome = assert_problem(response, 503)["type"].removeprefix("urn:todo-api:problem:database-unavailable:")
+            outcome = assert_problem(response, 503)["type"].removeprefix(
+                "urn:todo-api:problem:database-unavailable:"
+            )
             assert response.headers["retry-after"] == "1"
         assert outcome in outcomes
         assert seconds < at_most
@@ -81,7 +90,9 @@ class FaultScenario:
         if outcome == NOT_EXECUTED:
             assert after == before
         records = self.log.records
-        assert not [record for record in records if "unexpected" in record.getMessage() or record.exc_info]
+        assert not [
+            record for record in records if "unexpected" in record.getMessage() or record.exc_info
+        ]
         lines = database_failures(self.log)
         assert len(lines) == (outcome != SUCCEEDED)
         text = log_text(self.log)

@@ -1,8 +1,10 @@
-"""A small HTTP API on loopback: it converts each request to an API Gateway event and calls the Lambda handler.
+"""A small HTTP API on loopback.
 
-Start it with `python -m tests.support.gateway --port PORT`. Like an instance of a Lambda function, it handles one
-request at a time. A bearer token from `token_of` adds the claims of a JWT authorizer to the event. API Gateway would
-reject any other token; this server adds no claims, so that the handler has to reject the request.
+It converts each request to an API Gateway event and calls the Lambda handler. Start it with `python
+-m tests.support.gateway --port PORT`. Like an instance of a Lambda function, it handles one request
+at a time. A bearer token from `token_of` adds the claims of a JWT authorizer to the event. API
+Gateway would reject any other token; this server adds no claims, so that the handler has to reject
+the request.
 """
 
 import re
@@ -41,7 +43,9 @@ class Gateway(BaseHTTPRequestHandler):
         authorizer = None
         if scheme == "Bearer" and token.startswith(_PREFIX):
             authorizer = {"jwt": {"claims": {"sub": token.removeprefix(_PREFIX)}, "scopes": None}}
-        response = invoke(http_api_event(self.command, self.path, fields, body, authorizer=authorizer))
+        response = invoke(
+            http_api_event(self.command, self.path, fields, body, authorizer=authorizer)
+        )
         self.send_response_only(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)

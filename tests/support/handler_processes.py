@@ -27,8 +27,12 @@ def _start(uri: str, shared_barrier: Any) -> None:
 
 @contextmanager
 def start(number: int, uri: str) -> Iterator[Pool]:
-    """Start processes with a handler on this database. In the functions that they run, `call` and `barrier` are set."""
+    """Start processes with a handler on this database.
+
+    In the functions that they run, `call` and `barrier` are set.
+    """
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "todo_api.app"])  # import them once, not in each process
+    # Import them once, not in each process.
+    server.set_forkserver_preload([__name__, "todo_api.app"])
     with server.Pool(number, _start, (uri, server.Barrier(number))) as pool:
         yield pool

@@ -14,27 +14,36 @@ Respond = Callable[[str, str, dict[str, str], bytes], Response]
 
 @contextmanager
 def serving(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve the responses of `respond` on a free port, and yield the URL, which begins with https if `tls` is given."""
+    """Serve the responses of `respond` on a free port, and yield the URL.
+
+    It begins with https if `tls` is given.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # otherwise a response's body waits 40 ms for the ACK of its header
+        # Otherwise a response's body waits 40 ms for the ACK of its header.
+        disable_nagle_algorithm = True
 
         def handle(self) -> None:
             with suppress(ConnectionError):  # the client was killed
                 super().handle()
 
         def handle_one_request(self) -> None:
-            """Handle a request of any method; the method of the superclass looks for `do_GET` and so on."""
+            """Handle a request of any method; the superclass looks for `do_GET` and so on."""
             self.raw_requestline = self.rfile.readline(65537)
             if not self.raw_requestline:
                 self.close_connection = True
                 return
             if not self.parse_request():
                 return
-            headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "host"}
+            headers = {
+                name.title(): value
+                for name, value in self.headers.items()
+                if name.lower() != "host"
+            }
             body = self.rfile.read(int(headers.get("Content-Length", 0)))
-            path = self.requestline.split()[1]  # self.path has only one of several slashes at the beginning
+            # `self.path` has only one of several slashes at the beginning.
+            path = self.requestline.split()[1]
             response = respond(self.command, path, headers, body)
             self.send_response(response.status)
             for name, value in response.headers.items():

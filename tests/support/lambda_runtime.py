@@ -21,7 +21,10 @@ TIMEOUT_SECONDS = 60
 
 
 class Failed(Exception):
-    """The runtime client reported an error instead of a response: the path that it called, and the body of the call."""
+    """The runtime client reported an error instead of a response.
+
+    Its arguments are the path that the client called, and the body of the call.
+    """
 
     def __init__(self, path: str, report: dict[str, Any]) -> None:
         super().__init__(f"{path}: {report}")
@@ -35,7 +38,7 @@ class Function:
     Attributes:
         calls: the requested paths of the Runtime API, in order.
         last_request_id: Lambda's request ID of the last invocation.
-        parameter: the value of every parameter of the fake AWS Systems Manager, which uses the same port.
+        parameter: the value of every parameter of the fake Parameter Store, on the same port.
     """
 
     def __init__(self, log: Path) -> None:
@@ -47,15 +50,22 @@ class Function:
         self._reports: Queue[tuple[str, dict[str, Any]]] = Queue()
 
     @contextmanager
-    def running(self, command: list[str], task: Path, environment: Mapping[str, str]) -> Iterator["Function"]:
+    def running(
+        self, command: list[str], task: Path, environment: Mapping[str, str]
+    ) -> Iterator["Function"]:
         """Run the runtime client in `task`, without this machine's environment.
 
         Raises:
             Failed: the start failed.
         """
         with self._log.open("wb") as log, serving(self._respond) as url:
-            address = {"AWS_LAMBDA_RUNTIME_API": url.removeprefix("http://"), "AWS_ENDPOINT_URL_SSM": url}
-            process = Popen(command, cwd=task, env={**address, **environment}, stdout=log, stderr=log)
+            address = {
+                "AWS_LAMBDA_RUNTIME_API": url.removeprefix("http://"),
+                "AWS_ENDPOINT_URL_SSM": url,
+            }
+            process = Popen(
+                command, cwd=task, env={**address, **environment}, stdout=log, stderr=log
+            )
             try:
                 self._wait_for_the_start(process)
                 yield self
@@ -99,7 +109,11 @@ class Function:
         path = headers.get("X-Amz-Target") or path.removeprefix(PREFIX)
         self.calls.append(path)
         if path == "AmazonSSM.GetParameter":
-            parameter = {"Name": json.loads(body)["Name"], "Type": "SecureString", "Value": self.parameter}
+            parameter = {
+                "Name": json.loads(body)["Name"],
+                "Type": "SecureString",
+                "Value": self.parameter,
+            }
             return Response(200, {}, json.dumps({"Parameter": parameter}).encode())
         if method == "POST":
             self._reports.put((path, json.loads(body)))
@@ -107,11 +121,13 @@ class Function:
         if path != "invocation/next":
             return Response(200, {}, b"{}")
         request_id, event = self._events.get()
+        arn = "arn:aws:lambda:eu-central-1:123456789012:function:todo-api"
         fields = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": request_id,
             "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 20_000),
-            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-central-1:123456789012:function:todo-api",
-            "Lambda-Runtime-Trace-Id": "Root=1-67400000-0123456789abcdef01234567",  # the client crashes without it
+            "Lambda-Runtime-Invoked-Function-Arn": arn,
+            # The client crashes without it.
+            "Lambda-Runtime-Trace-Id": "Root=1-67400000-0123456789abcdef01234567",
         }
         return Response(200, fields, event)

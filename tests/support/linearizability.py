@@ -1,8 +1,9 @@
-"""Checks histories of concurrent operations for linearizability: Wing and Gong's search, with memoised states.
+"""Checks histories of concurrent operations for linearizability.
 
-A history is linearizable if its operations could have run one at a time, each between its beginning and its end, with
-the same results (https://www.cs.cmu.edu/~wing/publications/WingGong93.pdf). Linearizability is local, so each object is
-checked alone. An object is an idempotency key with the todo that it stands for.
+By Wing and Gong's search, with memoised states. A history is linearizable if its operations could
+have run one at a time, each between its beginning and its end, with the same results
+(https://www.cs.cmu.edu/~wing/publications/WingGong93.pdf). Linearizability is local, so each object
+is checked alone. An object is an idempotency key with the todo that it stands for.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ DEFAULTS: dict[str, Any] = {"description": None, "is_completed": False}
 
 @dataclass(frozen=True)
 class Todo:
-    """A todo as a response shows it. In a state, an id or etag that no response has shown yet is None."""
+    """A todo as a response shows it.
+
+    In a state, an id or etag that no response has shown yet is None.
+    """
 
     id: str | None
     title: str
@@ -39,7 +43,10 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Operation:
-    """A request and its outcome: a status, `201 replayed`, or the kind of a 503. Times are from `time.monotonic()`."""
+    """A request and its outcome: a status, `201 replayed`, or the kind of a 503.
+
+    Times are from `time.monotonic()`.
+    """
 
     request: Request
     outcome: str
@@ -65,7 +72,8 @@ class State:
 
     todo: Todo | None = None
     created_with: str = ""  # the body that the key belongs to
-    newer_than: str = ""  # while the etag is None: it is greater than this one, because `updated_at` grows
+    # While the etag is None: it is greater than this one, because `updated_at` grows.
+    newer_than: str = ""
     deleted: frozenset[str] = frozenset()
 
 
@@ -76,10 +84,17 @@ def is_linearizable(history: Sequence[Operation], limit: float = inf) -> bool:
         history: the operations, in any order.
         limit: the number of steps after which the search gives up and returns True.
     """
-    operations = [operation for operation in history if operation.is_answered or operation.may_write]
-    answered = sum(1 << number for number, operation in enumerate(operations) if operation.is_answered)
-    # An operation of unknown outcome ends never, so it comes last: most of them need not be tried at all.
-    order = sorted(range(len(operations)), key=lambda number: operations[number].ended, reverse=True)
+    operations = [
+        operation for operation in history if operation.is_answered or operation.may_write
+    ]
+    answered = sum(
+        1 << number for number, operation in enumerate(operations) if operation.is_answered
+    )
+    # An operation of unknown outcome ends never, so it comes last: most of them need not be tried
+    # at all.
+    order = sorted(
+        range(len(operations)), key=lambda number: operations[number].ended, reverse=True
+    )
     stack = [(0, State())]
     visited: set[tuple[int, State]] = set()
     while stack and len(visited) < limit:
@@ -109,7 +124,11 @@ def _step(state: State, operation: Operation) -> State | None:
     if operation.seen is None:
         return after
     assert after.todo
-    expected = replace(after.todo, id=after.todo.id or operation.seen.id, etag=after.todo.etag or operation.seen.etag)
+    expected = replace(
+        after.todo,
+        id=after.todo.id or operation.seen.id,
+        etag=after.todo.etag or operation.seen.etag,
+    )
     is_new = after.todo.etag or str(operation.seen.etag) > after.newer_than
     if expected != operation.seen or not is_new or expected.id in after.deleted:
         return None
@@ -119,7 +138,8 @@ def _step(state: State, operation: Operation) -> State | None:
 def _execute(state: State, operation: Operation) -> tuple[str, State]:
     """Return the outcome that the specification requires, and the state after it.
 
-    An id or etag that no response has shown yet is taken for the one in the request if the outcome says so.
+    An id or etag that no response has shown yet is taken for the one in the request if the outcome
+    says so.
     """
     kind, _, fields, id_, tag = operation.request
     todo = state.todo
@@ -132,7 +152,9 @@ def _execute(state: State, operation: Operation) -> tuple[str, State]:
     if todo is None or not (todo.id == id_ or (todo.id is None and could_be_found)):
         return "404", state
     could_match = operation.outcome == "304" if kind == "retrieve" else operation.outcome != "412"
-    is_match = tag is not None and (tag == todo.etag or (todo.etag is None and tag > state.newer_than and could_match))
+    is_match = tag is not None and (
+        tag == todo.etag or (todo.etag is None and tag > state.newer_than and could_match)
+    )
     todo = replace(todo, id=id_, etag=tag if is_match else todo.etag)
     if kind == "retrieve":
         return "304" if is_match else "200", replace(state, todo=todo)
@@ -144,11 +166,16 @@ def _execute(state: State, operation: Operation) -> tuple[str, State]:
         fields = {"is_completed": not todo.is_completed}
     elif kind == "replace":
         fields = DEFAULTS | fields
-    return "200", replace(state, todo=replace(todo, **fields, etag=None), newer_than=todo.etag or state.newer_than)
+    return "200", replace(
+        state, todo=replace(todo, **fields, etag=None), newer_than=todo.etag or state.newer_than
+    )
 
 
 def shortest(history: Sequence[Operation]) -> list[Operation]:
-    """Return few operations of a history that is not linearizable: it is not, whatever its other operations did."""
+    """Return few operations of a history that is not linearizable.
+
+    They are not linearizable themselves, whatever the other operations did.
+    """
     ends = sorted(operation.ended for operation in history if operation.is_answered)
     beginnings = (_until(end, history) for end in ends)
     operations = next(operations for operations in beginnings if not is_linearizable(operations))
@@ -165,7 +192,10 @@ def shortest(history: Sequence[Operation]) -> list[Operation]:
 
 def _until(end: float, history: Sequence[Operation]) -> list[Operation]:
     begun = [operation for operation in history if operation.began <= end]
-    return [operation if operation.ended <= end else _of_unknown_outcome(operation) for operation in begun]
+    return [
+        operation if operation.ended <= end else _of_unknown_outcome(operation)
+        for operation in begun
+    ]
 
 
 def _of_unknown_outcome(operation: Operation) -> Operation:
@@ -176,10 +206,13 @@ def describe(operations: Sequence[Operation]) -> str:
     """Format operations for a failure, one a line, with times in milliseconds since the first."""
     lines = []
     for operation in operations:
-        began, ended = [(time - operations[0].began) * 1000 for time in (operation.began, operation.ended)]
+        began, ended = [
+            (time - operations[0].began) * 1000 for time in (operation.began, operation.ended)
+        ]
         kind, key, fields, id_, tag = operation.request
         lines.append(
-            f"{began:8.1f} to {ended:8.1f}, process {operation.process}: {kind} {id_ or key} {fields or ''} "
+            f"{began:8.1f} to {ended:8.1f}, process {operation.process}: "
+            f"{kind} {id_ or key} {fields or ''} "
             f"{f'if {tag}' if tag else ''} -> {operation.outcome} {operation.seen or ''}"
         )
     return "\n".join(lines)

@@ -12,13 +12,20 @@ SOURCE = Path(repository.__file__).read_text()
 
 
 def _is_filter(node: ast.AST) -> TypeGuard[ast.Call]:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_owned"
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "_owned"
+    )
 
 
 def filters() -> dict[str, set[int]]:
     """Return the line numbers of the user filters, by method."""
     methods = [node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef)]
-    found = {method.name: {node.lineno for node in ast.walk(method) if _is_filter(node)} for method in methods}
+    found = {
+        method.name: {node.lineno for node in ast.walk(method) if _is_filter(node)}
+        for method in methods
+    }
     return {name: lines for name, lines in found.items() if lines}
 
 

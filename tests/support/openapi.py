@@ -1,4 +1,4 @@
-"""The OpenAPI document: its operations, requests built from its examples, and a check of responses against it."""
+"""The OpenAPI document: its operations and examples, and a check of responses against it."""
 
 import json
 from typing import Any
@@ -22,25 +22,30 @@ COMMON_HEADERS = {
     *("content-type", "content-length", "vary"),
     *("x-request-id", "cache-control", "x-content-type-options"),
 }
-"""Header fields of HTTP, of CORS and of every response, which the document describes only in its text."""
+"""Header fields of HTTP, CORS and every response, which the document only describes in its text."""
 
 OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch"}
 """Header fields that only some responses with a status have."""
 
 
 def documented_response(operation_id: str, response: Response) -> dict[str, Any]:
-    """Check status, content type and headers of a response, and return the part of the document that describes it."""
+    """Check status, content type and headers of a response.
+
+    Returns the part of the document that describes it.
+    """
     responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id][2]["responses"]
     assert str(response.status) in responses, (operation_id, response)
     documented = responses[str(response.status)]
     names = {name.lower() for name in documented.get("headers", {})}
     assert names - OPTIONAL_HEADERS <= set(response.headers) - COMMON_HEADERS <= names
-    assert list(documented.get("content", {})) == ([response.headers["content-type"]] if response.body else [])
+    assert list(documented.get("content", {})) == (
+        [response.headers["content-type"]] if response.body else []
+    )
     return documented
 
 
 def example_of(part: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object made of the examples of the fields in a request body or response that the document describes."""
+    """A JSON object made of the examples of the fields in a request or response body."""
     reference: str = part["content"]["application/json"]["schema"]["$ref"]
     fields = SCHEMAS[reference.removeprefix("#/components/schemas/")]["properties"]
     return {name: field["examples"][0] for name, field in fields.items()}

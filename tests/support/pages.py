@@ -1,4 +1,4 @@
-"""Run the curl commands of a Markdown page, compare the responses with the page, and record requests."""
+"""Run the curl commands of a Markdown page, compare the responses, and record requests."""
 
 import json
 import os
@@ -19,12 +19,16 @@ ADDRESS = "http://127.0.0.1:8000"
 """The address of `make run`, which the pages use."""
 
 _GENERATED_VALUE = re.compile(
-    r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[0-9:.]+Z|(?<=etag: )".*"|(?<="next_cursor":")[^"]+'
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[0-9:.]+Z|"
+    r'(?<=etag: )".*"|(?<="next_cursor":")[^"]+'
 )
 
 
 def without_generated_values(text: str) -> str:
-    """A text with a placeholder for each ID, time, entity tag and cursor, which differ in each run."""
+    """A text with a placeholder for each ID, time, entity tag and cursor.
+
+    These differ in each run.
+    """
     return _GENERATED_VALUE.sub("*", text)
 
 
@@ -42,9 +46,9 @@ def shown(text: str) -> Response:
 
 
 def assert_as_shown(response: Response, text: str) -> None:
-    """Assert that a response has the status, header fields and body of an `http` block, where `…` is any text.
+    """Assert that a response is as an `http` block shows it, where `…` is any text.
 
-    Generated values may differ.
+    Compares status, header fields and body. Generated values may differ.
     """
     expected = shown(text)
 
@@ -66,9 +70,13 @@ class Shell:
         self._variables: dict[str, str] = {}
 
     def __call__(self, command: str) -> Response:
-        """Run one command and return its last response. Sets `$ID`, `$ETAG` and `$CURSOR` from it."""
+        """Run one command and return its last response.
+
+        Sets `$ID`, `$ETAG` and `$CURSOR` from it.
+        """
         done = subprocess.run(
-            ["/bin/sh", "-uc", command.replace(ADDRESS, self._url)],  # -u: fail if a variable is not set
+            # -u: fail if a variable is not set.
+            ["/bin/sh", "-uc", command.replace(ADDRESS, self._url)],
             env={**os.environ, **self._variables, "NO_PROXY": "*"},
             capture_output=True,
             check=True,
@@ -92,18 +100,23 @@ def commands(text: str) -> list[str]:
 
 
 def run_commands(page: Path, url: str) -> int:
-    """Run a page's curl commands in order, compare the responses that it shows, and return the number of commands."""
+    """Run a page's curl commands in order, and compare the responses that it shows.
+
+    Returns the number of commands.
+    """
     shell, count = Shell(url), 0
     for (language, text), (next_language, expected) in pairwise([*blocks(page), ("", "")]):
         responses = [shell(command) for command in commands(text)] if language == "sh" else []
-        assert all(response.status < 300 for response in responses[:-1]), "the page shows only a block's last response"
+        assert all(response.status < 300 for response in responses[:-1]), (
+            "the page shows only a block's last response"
+        )
         if responses and next_language == "http":
             assert_as_shown(responses[-1], expected)
         count += len(responses)
     return count
 
 
-# --- a recording server -----------------------------------------------------------------------------------------------
+# --- a recording server ---------------------------------------------------------------------------
 
 
 @dataclass
@@ -127,19 +140,29 @@ class Relay:
     def seen(self, *names: str) -> list[tuple[Any, ...]]:
         """Return method, path, status and the named request headers of each exchange."""
         return [
-            (each.method, each.path, each.response.status, *(each.headers.get(name) for name in names))
+            (
+                each.method,
+                each.path,
+                each.response.status,
+                *(each.headers.get(name) for name in names),
+            )
             for each in self.exchanges
         ]
 
 
 @contextmanager
 def relay(api: Callable[..., Response], *own_responses: Response) -> Iterator[Relay]:
-    """Run a stand-in for API Gateway: it sends its own responses first, and then forwards requests to the API."""
+    """Run a stand-in for API Gateway.
+
+    It sends its own responses first, and then forwards requests to the API.
+    """
     responses, exchanges = list(own_responses), list[Exchange]()
 
     def respond(method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         time = monotonic()
-        response = responses.pop(0) if responses else api(method, path, headers=headers, body=body or None)
+        response = (
+            responses.pop(0) if responses else api(method, path, headers=headers, body=body or None)
+        )
         exchanges.append(Exchange(time, method, path, headers, response))
         return response
 

@@ -29,7 +29,8 @@ class TransactionCost:
     """What a transaction has cost during a `watch`, on average, in milliseconds."""
 
     held: float = 0
-    """From its first message until its end, so if no client has waited: how long it held a server connection."""
+    """From its first message until its end, so if no client has waited: how long it held a server
+    connection."""
     cpu: float = 0
     """CPU time of PgBouncer, for the client's connection too."""
 
@@ -44,7 +45,7 @@ class PgBouncer:
     database: str
 
     def uri(self, port: int | None = None, **options: str) -> str:
-        """Return the database's URI through PgBouncer, or through a proxy on `port` in front of it."""
+        """Return the database's URI through PgBouncer, or through a proxy on `port` before it."""
         parts = parse_dsn(self.database)
         query = urlencode({"sslmode": "verify-full", "sslrootcert": str(self.ca), **options})
         address = f"{parts['user']}:{parts['password']}@localhost:{port or self.port}"
@@ -52,29 +53,40 @@ class PgBouncer:
 
     @contextmanager
     def watch(self) -> Iterator[TransactionCost]:
-        """Measure the transactions inside the `with` block. Only Linux shows the CPU time of another process."""
+        """Measure the transactions inside the `with` block.
+
+        Only Linux shows the CPU time of another process.
+        """
         cost = TransactionCost()
         number, held, cpu = self._totals()
         yield cost
         new_number, new_held, new_cpu = self._totals()
-        cost.held, cost.cpu = ((new - old) / (new_number - number) for new, old in ((new_held, held), (new_cpu, cpu)))
+        transactions = new_number - number
+        cost.held = (new_held - held) / transactions
+        cost.cpu = (new_cpu - cpu) / transactions
 
     def _totals(self) -> tuple[int, float, float]:
-        """Return the number of transactions, their milliseconds, and the milliseconds of CPU time."""
+        """Return the number of transactions, their milliseconds, and those of CPU time."""
         with closing(psycopg2.connect(self.uri(), dbname="pgbouncer")) as connection:
             connection.autocommit = True
             with connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 cursor.execute("SHOW STATS")  # https://www.pgbouncer.org/usage.html#show-stats
                 name = parse_dsn(self.database)["dbname"]
-                rows = [row for row in cursor.fetchall() if row["database"] == name]  # none before the first client
-        number, microseconds = (sum(int(row[name]) for row in rows) for name in ("total_xact_count", "total_xact_time"))
-        status = Path(f"/proc/{self.process.pid}/stat")  # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+                # There is no row before the first client.
+                rows = [row for row in cursor.fetchall() if row["database"] == name]
+        number, microseconds = (
+            sum(int(row[name]) for row in rows) for name in ("total_xact_count", "total_xact_time")
+        )
+        # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        status = Path(f"/proc/{self.process.pid}/stat")
         ticks = sum(map(int, status.read_text().split()[13:15])) if status.exists() else math.nan
         return number, microseconds / 1000, ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def pgbouncer(database: str, *, upstream: int | None = None, **settings: object) -> Iterator[PgBouncer]:
+def pgbouncer(
+    database: str, *, upstream: int | None = None, **settings: object
+) -> Iterator[PgBouncer]:
     """Run PgBouncer in front of `database`.
 
     Args:
@@ -86,7 +98,9 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
     parts = parse_dsn(database)
     port = free_port()
     # PgBouncer authenticates its clients, and itself to the server, with the user's SCRAM secret.
-    ((secret,),) = run_sql(database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
+    ((secret,),) = run_sql(
+        database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user"
+    )
     with TemporaryDirectory(prefix="todo-api-pgbouncer-") as name:
         folder = Path(name)
         authority = trustme.CA()
@@ -105,7 +119,8 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "auth_file": folder / "users",
             "stats_users": parts["user"],
             "client_tls_sslmode": "require",
-            "client_tls_ca_file": folder / "ca.pem",  # or the handshake would list all of the system's authorities
+            # Without it, the handshake would list all of the system's authorities.
+            "client_tls_ca_file": folder / "ca.pem",
             "client_tls_key_file": folder / "certificate.pem",
             "client_tls_cert_file": folder / "certificate.pem",
             "server_login_retry": 1,
@@ -123,7 +138,9 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
             "\n".join(["[databases]", f"{parts['dbname']} = {target}", "[pgbouncer]", *lines, ""])
         )
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([BINARY, str(folder / "pgbouncer.ini")], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [BINARY, str(folder / "pgbouncer.ini")], stdout=log, stderr=log
+            )
         try:
             _wait_until_it_listens(process, folder / "log")
             yield PgBouncer(process, port, folder / "ca.pem", database)
@@ -133,7 +150,9 @@ def pgbouncer(database: str, *, upstream: int | None = None, **settings: object)
 
 
 @contextmanager
-def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator[tuple[str, TrafficCounter]]:
+def counted_path(
+    database: str, *, pooled: bool, **settings: object
+) -> Iterator[tuple[str, TrafficCounter]]:
     """Yield a URI of `database` through a traffic counter, and the counter.
 
     Args:
@@ -148,7 +167,10 @@ def counted_path(database: str, *, pooled: bool, **settings: object) -> Iterator
             front = TrafficCounter(pooler.port, behind=counter)
             yield pooler.uri(front.port), front
     else:
-        yield f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{counter.port}/{parts['dbname']}", counter
+        yield (
+            f"postgres://{parts['user']}:{parts['password']}@127.0.0.1:{counter.port}/{parts['dbname']}",
+            counter,
+        )
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 class Proxy:
-    """Listens on a loopback port, and passes each connection to the coroutine `link` of the subclass."""
+    """Listens on a loopback port, and passes each connection to the subclass's `link`."""
 
     def __init__(self, upstream: int, port: int = 0) -> None:
         """Listen on `port` (0: any free one), for connections to the port `upstream`."""
@@ -42,9 +42,15 @@ class Proxy:
 
 
 async def pump(
-    source: asyncio.StreamReader, target: asyncio.StreamWriter, note: Callable[[bytes], None], delay: float = 0
+    source: asyncio.StreamReader,
+    target: asyncio.StreamWriter,
+    note: Callable[[bytes], None],
+    delay: float = 0,
 ) -> None:
-    """Forward bytes until the end, calling `note` before each piece, and with an empty one at the end."""
+    """Forward bytes until the end.
+
+    Calls `note` before each piece, and with an empty one at the end.
+    """
     later = asyncio.get_running_loop().call_later
     with suppress(OSError):
         while data := await source.read(65536):
@@ -59,7 +65,10 @@ async def pump(
 
 
 class Frontend:
-    """Parses a client's messages (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
+    """Parses a client's messages.
+
+    See https://www.postgresql.org/docs/current/protocol-message-formats.html.
+    """
 
     def __init__(self) -> None:
         self._started = False
@@ -78,9 +87,16 @@ class Frontend:
         return found
 
     def _size(self) -> int:
-        """The size of the first pending message, 0 while it is unknown. Start-up messages have no type byte."""
+        """The size of the first pending message, 0 while it is unknown.
+
+        Start-up messages have no type byte.
+        """
         tag = 1 if self._started else 0
-        return tag + int.from_bytes(self._pending[tag : tag + 4]) if len(self._pending) >= tag + 4 else 0
+        return (
+            tag + int.from_bytes(self._pending[tag : tag + 4])
+            if len(self._pending) >= tag + 4
+            else 0
+        )
 
 
 @dataclass
@@ -112,8 +128,8 @@ class TrafficCounter(Proxy):
         """Count the traffic inside the `with` block.
 
         Args:
-            delay: latency in seconds from client to server. It makes the number of round trips exact: without it, a
-                response may arrive before the rest of what the client sends.
+            delay: latency in seconds from client to server. It makes the number of round trips
+                exact: without it, a response may arrive before the rest of what the client sends.
         """
         self._delay = delay
         self.traffic = traffic = Traffic()
@@ -136,12 +152,16 @@ class TrafficCounter(Proxy):
 
         def received(data: bytes) -> None:
             nonlocal is_waiting
-            traffic.round_trips += is_waiting and bool(data)  # the end is not an answer to the client's goodbye
+            # The end of the connection is no answer to the client's goodbye.
+            traffic.round_trips += is_waiting and bool(data)
             is_waiting = False
 
-        await asyncio.sleep(self._delay)  # the round trip of TCP's handshake, which ends in this proxy
+        # The round trip of TCP's handshake, which ends in this proxy.
+        await asyncio.sleep(self._delay)
         server, to_server = await asyncio.open_connection("127.0.0.1", self.upstream)
-        await asyncio.gather(pump(client, to_server, sent, self._delay), pump(server, to_client, received))
+        await asyncio.gather(
+            pump(client, to_server, sent, self._delay), pump(server, to_client, received)
+        )
 
 
 class FaultyProxy(Proxy):
@@ -225,7 +245,9 @@ async def _until_closed(client: asyncio.StreamReader) -> None:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     # With a linger time of 0, closing sends RST.
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
     writer.transport.abort()
 
 

@@ -1,4 +1,7 @@
-"""A server that speaks just enough of PostgreSQL's protocol to refuse every login with a given message."""
+"""A server that refuses every login with a given message.
+
+It speaks just enough of PostgreSQL's protocol for that.
+"""
 
 import socketserver
 import struct

@@ -12,11 +12,18 @@ Send = Callable[[Request], None]
 X: dict[str, Any] = {"json": {"title": "x"}}
 USED_KEY: dict[str, Any] = {"headers": {"Idempotency-Key": "used"}}
 STALE: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
-PREFLIGHT: dict[str, Any] = {"headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}}
+PREFLIGHT: dict[str, Any] = {
+    "headers": {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+}
 
 ON_THE_DATABASE: dict[str, Request] = {
     "create": ("POST", "/v1/todos", X, 201),
-    "create with a key": ("POST", "/v1/todos", X | {"headers": {"Idempotency-Key": "counted"}}, 201),
+    "create with a key": (
+        "POST",
+        "/v1/todos",
+        X | {"headers": {"Idempotency-Key": "counted"}},
+        201,
+    ),
     "create, retried": ("POST", "/v1/todos", X | USED_KEY, 201),
     "create with a used key": ("POST", "/v1/todos", {"json": {"title": "y"}} | USED_KEY, 422),
     "create by a new user": ("POST", "/v1/todos", X | {"user": "new-{id}"}, 201),
@@ -29,7 +36,12 @@ ON_THE_DATABASE: dict[str, Request] = {
     "replace, missing": ("PUT", f"/v1/todos/{uuid4()}", X, 404),
     "update": ("PATCH", "/v1/todos/{id}", X, 200),
     "update without fields": ("PATCH", "/v1/todos/{id}", {"json": {}}, 200),
-    "update of this version": ("PATCH", "/v1/todos/{id}", X | {"headers": {"If-Match": "{tag}"}}, 200),
+    "update of this version": (
+        "PATCH",
+        "/v1/todos/{id}",
+        X | {"headers": {"If-Match": "{tag}"}},
+        200,
+    ),
     "update of another version": ("PATCH", "/v1/todos/{id}", X | STALE, 412),
     "toggle of another version": ("POST", "/v1/todos/{id}/toggle", STALE, 412),
     "delete of another version": ("DELETE", "/v1/todos/{id}", STALE, 412),
@@ -65,7 +77,9 @@ def sender(user: User) -> Send:
     def send(request: Request) -> None:
         method, path, arguments, status = request
         caller = arguments.get("user", user.id).format(id=todo_id)
-        headers = {name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()}
+        headers = {
+            name: value.format(tag=tag) for name, value in arguments.get("headers", {}).items()
+        }
         changed = {"user": caller, "headers": headers}
         response = user.api(method, path.format(id=todo_id), **arguments | changed)
         assert response.status == status, response

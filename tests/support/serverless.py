@@ -1,4 +1,7 @@
-"""Run the Serverless Framework on a copy of the project, so that no test writes into the project itself."""
+"""Run the Serverless Framework on a copy of the project.
+
+So no test writes into the project itself.
+"""
 
 import json
 import os
@@ -12,7 +15,8 @@ from tests.support.http_server import Respond, serving
 from tests.support.machine import NODE_TOOLS, ROOT
 
 CANARY = "never-to-be-seen"
-"""The password of NEON_DATABASE_URL in the environment of each command, which must not appear in its output."""
+"""The password of NEON_DATABASE_URL in the environment of each command, which must not appear in
+its output."""
 
 BUILD = """
 import sys, zipfile
@@ -43,7 +47,9 @@ class Project:
         """Run the framework as `npx serverless` does."""
         return self.execute(str(NODE_TOOLS / "serverless"), *arguments, **environment)
 
-    def deploy(self, aws: Respond, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def deploy(
+        self, aws: Respond, *options: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `serverless deploy` against a fake AWS."""
         with serving(aws) as url:
             return self.run("deploy", *options, AWS_ENDPOINT_URL=url, **environment)
@@ -57,10 +63,16 @@ class Project:
             "AWS_SECRET_ACCESS_KEY": "secret",
             "NEON_DATABASE_URL": f"postgresql://owner:{CANARY}@canary.example/neondb",
             "SLS_AWS_MONITORING_FREQUENCY": "10",  # poll every 10 ms
-            "SLS_SCHEMA_CACHE_BASE_DIR": str(NODE_TOOLS.parent / ".cache"),  # or each run compiles its schema: 2 s
+            # Without a cache, each run compiles its schema: 2 s.
+            "SLS_SCHEMA_CACHE_BASE_DIR": str(NODE_TOOLS.parent / ".cache"),
         }
         return subprocess.run(
-            command, cwd=self.folder, env=defaults | environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=defaults | environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     @property

@@ -16,7 +16,9 @@ def start_server(
     """Start the local server, or another module of this project, and wait until it responds."""
     command = [sys.executable, "-m", module, "--port", str(port), *arguments]
     null = subprocess.DEVNULL
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=null, stderr=null)
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=null, stderr=null
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert server.poll() is None, f"{module} exited"

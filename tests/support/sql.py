@@ -18,7 +18,10 @@ def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def changed_database(uri: str, change: str, *undo: str) -> Iterator[None]:
-    """Run the statement `change`, and at the end of the `with` block, also after a failure, the statements `undo`."""
+    """Run the statement `change`, and at the end of the `with` block the statements `undo`.
+
+    They also run after a failure.
+    """
     run_sql(uri, change)
     try:
         yield

@@ -1,4 +1,7 @@
-"""The client of `make verify`: a deployed stage over HTTPS, as two users, which deletes what it created."""
+"""The client of `make verify`: a deployed stage over HTTPS, as two users.
+
+It deletes what it created.
+"""
 
 import json
 import os
@@ -17,19 +20,17 @@ import pytest
 from tests.support.clients import Api, Response, exchange
 
 NAMES = ("alice", "bob")
-ORIGINS = [
-    origin
-    for origin in os.environ.get("CORS_ORIGINS", "https://app.example,http://localhost:3000").split(",")
-    if origin
-]
-"""The origins that the API under test allows. A stage has its own, which `make verify` passes in the environment."""
+_SOME_ORIGINS = "https://app.example,http://localhost:3000"
+ORIGINS = [origin for origin in os.environ.get("CORS_ORIGINS", _SOME_ORIGINS).split(",") if origin]
+"""The origins that the API under test allows. A stage has its own, which `make verify` passes in
+the environment."""
 
 THROTTLED = 429
 THROTTLED_SECONDS = 60
 """How long a throttled request is sent again before the 429 counts as the response."""
 
 REFUSED_BY_GATEWAY = {400, 405, 413, 414, 431, 501}
-"""Statuses of a gateway that takes a request for malformed or too large, and does not pass it on."""
+"""Statuses of a gateway that takes a request for malformed or too large and keeps it."""
 
 
 def tokens() -> list[str]:
@@ -41,8 +42,8 @@ def tokens() -> list[str]:
 class Stage(Api):
     """The API of a deployed stage, over one connection.
 
-    A request that only another identity than a token's could send, or that the gateway refuses as malformed or too
-    large, skips the test that needs it.
+    A request that only another identity than a token's could send, or that the gateway refuses as
+    malformed or too large, skips the test that needs it.
     """
 
     def __init__(self, url: str, tokens: Sequence[str] = ()) -> None:
@@ -55,12 +56,16 @@ class Stage(Api):
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ValueError("URL must be https:// and a host, without a path")
-        self._connection = HTTPSConnection(parts.netloc, timeout=30, context=create_default_context())
+        self._connection = HTTPSConnection(
+            parts.netloc, timeout=30, context=create_default_context()
+        )
         self._tokens = {_subject(token): token for token in tokens}
         if tokens and len(self._tokens) != len(NAMES):
             raise ValueError("ALICE_TOKEN and BOB_TOKEN must be tokens of two users")
         run = token_hex(4)
-        self._users = dict(zip(NAMES, self._tokens or [f"{name}|{run}" for name in NAMES], strict=True))
+        self._users = dict(
+            zip(NAMES, self._tokens or [f"{name}|{run}" for name in NAMES], strict=True)
+        )
         self._created: set[tuple[str, str]] = set()
 
     def user_id(self, name: str) -> str:
@@ -90,7 +95,9 @@ class Stage(Api):
         """Close the connection."""
         self._connection.close()
 
-    def _send(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Response:
+    def _send(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None
+    ) -> Response:
         user = headers.get("X-User-Id", "")
         if self._tokens and path.startswith("/v1/") and method != "OPTIONS":
             if user not in self._tokens:
@@ -98,17 +105,23 @@ class Stage(Api):
             fields = {name: value for name, value in headers.items() if name != "X-User-Id"}
             headers = fields | {"Authorization": f"Bearer {self._tokens[user]}"}
         response = self._retry_throttled(method, path, headers, body)
-        if response.status in REFUSED_BY_GATEWAY and method != "OPTIONS" and "x-request-id" not in response.headers:
-            pytest.skip(f"the gateway refuses {method} {path[:30]} itself: {response.status} {response.body[:60]!r}")
+        is_refused = response.status in REFUSED_BY_GATEWAY and method != "OPTIONS"
+        if is_refused and "x-request-id" not in response.headers:
+            pytest.skip(
+                f"the gateway refuses {method} {path[:30]} itself: "
+                f"{response.status} {response.body[:60]!r}"
+            )
         if response.status == 201:
             self._created.add((user, response.headers["location"]))
         return response
 
     def _retry_throttled(self, *request: Any) -> Response:
         pause, deadline = 0.1, time.monotonic() + THROTTLED_SECONDS
-        while (response := self._exchange(*request)).status == THROTTLED and time.monotonic() < deadline:
+        response = self._exchange(*request)
+        while response.status == THROTTLED and time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(2 * pause, 1)
+            response = self._exchange(*request)
         return response
 
     def _exchange(self, *request: Any) -> Response:
@@ -120,7 +133,11 @@ class Stage(Api):
             self._connection.close()
             raise
         # The gateway's own fields differ between equal responses.
-        fields = {name: text for name, text in response.headers.items() if not name.startswith(("apigw-", "x-amz"))}
+        fields = {
+            name: text
+            for name, text in response.headers.items()
+            if not name.startswith(("apigw-", "x-amz"))
+        }
         return Response(response.status, fields, response.body)
 
 

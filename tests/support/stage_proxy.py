@@ -1,4 +1,7 @@
-"""A stand-in for a deployed stage: TLS and API Gateway's own behavior, in front of the local server."""
+"""A stand-in for a deployed stage.
+
+TLS and API Gateway's own behavior, in front of the local server.
+"""
 
 import json
 import ssl
@@ -21,12 +24,17 @@ PATH_LIMIT = 8_000
 
 def token_of(user: str) -> str:
     """Return a JWT of this user, without a signature."""
-    parts = [urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, {"sub": user})]
+    parts = [
+        urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in ({}, {"sub": user})
+    ]
     return ".".join([*parts, "unsigned"])
 
 
 def _own(status: int, message: str) -> Response:
-    return Response(status, {"content-type": "application/json"}, json.dumps({"message": message}).encode())
+    return Response(
+        status, {"content-type": "application/json"}, json.dumps({"message": message}).encode()
+    )
 
 
 @contextmanager
@@ -68,8 +76,14 @@ def stage_proxy(
         response = send(method, path, headers, body or None)
         fields = {name: text for name, text in response.headers.items() if name not in HOP_BY_HOP}
         if fault == "CORS lost":
-            fields = {name: text for name, text in fields.items() if not name.startswith("access-control-")}
-        response = Response(response.status, fields | {"apigw-requestid": f"request-{number}"}, response.body)
+            fields = {
+                name: text
+                for name, text in fields.items()
+                if not name.startswith("access-control-")
+            }
+        response = Response(
+            response.status, fields | {"apigw-requestid": f"request-{number}"}, response.body
+        )
         if response.status == 201:
             owners[response.headers["location"]] = user
         if response.status == 200:

@@ -1,4 +1,7 @@
-"""A stand-in for Neon's proxy: it ends TLS, whether asked for or started directly, in front of PostgreSQL."""
+"""A stand-in for Neon's proxy.
+
+It ends TLS, whether asked for or started directly, in front of PostgreSQL.
+"""
 
 import select
 import socket
@@ -20,7 +23,10 @@ TLS_RECORD = b"\x16"  # of a handshake (RFC 8446, section 5.1)
 
 
 class TlsTerminator:
-    """A running terminator. `direct_tls` says what it does with TLS that starts without a question."""
+    """A running terminator.
+
+    `direct_tls` says what it does with TLS that starts without a question.
+    """
 
     def __init__(self, port: int, counter: TrafficCounter, ca: Path, database: str) -> None:
         self.port = port
@@ -30,21 +36,36 @@ class TlsTerminator:
         self._database = parse_dsn(database)
 
     def uri(self, sslmode: str = "verify-full", **options: str) -> str:
-        """Return the database's URI through the counter and the terminator, under a host name of Neon's."""
+        """Return the database's URI through counter and terminator, under a host name of Neon's."""
         parts = self._database
-        address = f"{parts['user']}:{parts['password']}@{HOST}:{self.counter.port}/{parts['dbname']}"
-        query = {"hostaddr": "127.0.0.1", "sslmode": sslmode, "sslrootcert": str(self.ca), **options}
-        return f"postgresql://{address}?" + "&".join(f"{name}={value}" for name, value in query.items())
+        address = (
+            f"{parts['user']}:{parts['password']}@{HOST}:{self.counter.port}/{parts['dbname']}"
+        )
+        query = {
+            "hostaddr": "127.0.0.1",
+            "sslmode": sslmode,
+            "sslrootcert": str(self.ca),
+            **options,
+        }
+        return f"postgresql://{address}?" + "&".join(
+            f"{name}={value}" for name, value in query.items()
+        )
 
 
 @contextmanager
 def tls_terminator(database: str) -> Iterator[TlsTerminator]:
-    """Run a terminator in front of the server of `database`, between traffic counters, which count statements too."""
+    """Run a terminator in front of the server of `database`.
+
+    It stands between traffic counters, which count statements too.
+    """
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["postgresql"])
     authority.issue_cert(HOST, HOST.replace("-pooler", "")).configure_cert(context)
-    with TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+    with (
+        TemporaryDirectory() as folder,
+        socket.create_server(("127.0.0.1", 0), backlog=100) as listener,
+    ):
         ca = Path(folder) / "ca.pem"
         authority.cert_pem.write_to_path(str(ca))
         port = listener.getsockname()[1]
@@ -57,14 +78,17 @@ def tls_terminator(database: str) -> Iterator[TlsTerminator]:
                     client, _ = listener.accept()
                 except OSError:  # closed
                     return
-                threading.Thread(target=_serve, args=(client, context, terminator, behind.port), daemon=True).start()
+                arguments = (client, context, terminator, behind.port)
+                threading.Thread(target=_serve, args=arguments, daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield terminator
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(client: socket.socket, context: ssl.SSLContext, terminator: TlsTerminator, upstream: int) -> None:
+def _serve(
+    client: socket.socket, context: ssl.SSLContext, terminator: TlsTerminator, upstream: int
+) -> None:
     with client, suppress(OSError):
         if client.recv(1, socket.MSG_PEEK) == TLS_RECORD:
             if terminator.direct_tls == "hang":

@@ -22,20 +22,29 @@ FILES = {"resolv.conf": "nameserver 127.0.0.1\n", "nsswitch.conf": "hosts: files
 
 
 def main(folder: Path) -> None:
-    """Print as JSON the response, the seconds that it took, and whether the name server was asked."""
+    """Print as JSON the response, its seconds, and whether the name server was asked."""
     for name, text in FILES.items():
         (folder / name).write_text(text)
-        subprocess.run(["mount", "--bind", folder / name, f"/etc/{name}"], check=True)  # noqa: S607  # in PATH
+        # `mount` is in PATH.
+        subprocess.run(["mount", "--bind", folder / name, f"/etc/{name}"], check=True)  # noqa: S607
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server:
         ioctl(name_server, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
         name_server.bind(("127.0.0.1", 53))
-        app = create_app(Settings(neon_database_url="postgresql://a:b@database.example/c", database_timeout_seconds=1))
+        url = "postgresql://a:b@database.example/c"
+        app = create_app(Settings(neon_database_url=url, database_timeout_seconds=1))
+        event = http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None)
         began = time.monotonic()
-        response = invoke_app(app, http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None), Context())
+        response = invoke_app(app, event, Context())
         seconds = time.monotonic() - began
         name_server.settimeout(0)
         asked = b"\x08database\x07example" in name_server.recv(512)
-    print(json.dumps({"status": response.status, "problem": response.json(), "seconds": seconds, "asked": asked}))
+    seen = {
+        "status": response.status,
+        "problem": response.json(),
+        "seconds": seconds,
+        "asked": asked,
+    }
+    print(json.dumps(seen))
 
 
 if __name__ == "__main__":

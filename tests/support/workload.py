@@ -57,7 +57,7 @@ class RandomlyFaultyProxy(FaultyProxy):
         return fault
 
 
-# --- in the processes -------------------------------------------------------------------------------------------------
+# --- in the processes -----------------------------------------------------------------------------
 
 
 def perform(request: Request, process: int) -> Operation:
@@ -78,7 +78,9 @@ def perform(request: Request, process: int) -> Operation:
     elif response.status in (200, 201):
         todo = response.json()
         assert response.headers["etag"] == todo["etag"]
-        seen = Todo(todo["id"], todo["title"], todo["description"], todo["is_completed"], todo["etag"])
+        seen = Todo(
+            todo["id"], todo["title"], todo["description"], todo["is_completed"], todo["etag"]
+        )
         outcome += " replayed" if "idempotency-replayed" in response.headers else ""
     return Operation(request, outcome, seen, began, inf if outcome == UNKNOWN else ended, process)
 
@@ -91,10 +93,13 @@ def work(arguments: tuple[int, str, Sequence[str], int]) -> list[Operation]:
     history = []
     handler_processes.barrier.wait(60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Context, "get_remaining_time_in_millis", lambda _: 1_500)  # of which 500 are for the database
+        # 500 of them are for the database.
+        patch.setattr(Context, "get_remaining_time_in_millis", lambda _: 1_500)
         for number in range(requests):
             key = random.choice(keys)
-            operation = perform(_random_request(random, key, known.get(key), f"{process}.{number}"), process)
+            operation = perform(
+                _random_request(random, key, known.get(key), f"{process}.{number}"), process
+            )
             history.append(operation)
             if operation.seen:
                 known[key] = operation.seen
@@ -115,7 +120,9 @@ def _random_request(random: Random, key: str, todo: Todo | None, text: str) -> R
     if kind == "replace":
         fields = {"title": text, "is_completed": random.choice([True, False])}
     elif kind == "update":
-        fields = random.choice([{"title": text}, {"description": text}, {"description": None}, {"is_completed": True}])
+        fields = random.choice(
+            [{"title": text}, {"description": text}, {"description": None}, {"is_completed": True}]
+        )
     return Request(kind, key, fields, todo.id, random.choice([None, todo.etag]))
 
 
@@ -123,7 +130,10 @@ def read(arguments: tuple[str, set[str]]) -> list[Operation]:
     """Read what has become of a key and of the todos that it made, until there are answers."""
     key, ids = arguments
     history: list[Operation] = []
-    for request in [Request("create", key, {"title": "new"}), *(Request("retrieve", key, id=id_) for id_ in ids)]:
+    for request in [
+        Request("create", key, {"title": "new"}),
+        *(Request("retrieve", key, id=id_) for id_ in ids),
+    ]:
         deadline = time.monotonic() + 30
         while not history or history[-1].request != request or not history[-1].is_answered:
             assert time.monotonic() < deadline, "the database does not answer"
@@ -132,7 +142,10 @@ def read(arguments: tuple[str, set[str]]) -> list[Operation]:
 
 
 def perform_at_once(arguments: tuple[int, Request | None, str]) -> list[Operation]:
-    """Send a request at the same time as the other processes, with a mutation of the code or `""`."""
+    """Send a request at the same time as the other processes.
+
+    With a mutation of the code or `""`.
+    """
     process, request, mutation = arguments
     with pytest.MonkeyPatch.context() as patch:
         if mutation:
@@ -141,12 +154,14 @@ def perform_at_once(arguments: tuple[int, Request | None, str]) -> list[Operatio
         return [] if request is None else [perform(request, process)]
 
 
-# --- mutations --------------------------------------------------------------------------------------------------------
+# --- mutations ------------------------------------------------------------------------------------
 
 
 def _not_executed(patch: pytest.MonkeyPatch) -> None:
     original = errors.DatabaseUnavailable
-    patch.setattr(errors, "DatabaseUnavailable", lambda **fields: original(**fields | {"may_have_run": False}))
+    patch.setattr(
+        errors, "DatabaseUnavailable", lambda **fields: original(**fields | {"may_have_run": False})
+    )
 
 
 def _read_modify_write(patch: pytest.MonkeyPatch) -> None:

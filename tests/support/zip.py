@@ -21,9 +21,18 @@ TARGET = Target(ARCHITECTURE, build.PYTHON if LAMBDA_PYTHON else "{}.{}".format(
 PATH_WITH_UV = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-def run_build(output: Path, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_build(
+    output: Path, root: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run deploy/build.py of the checkout `root` for `TARGET`."""
-    command = [sys.executable, "-W", "error", str(root / "deploy/build.py"), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        str(root / "deploy/build.py"),
+        "--output",
+        str(output),
+    ]
     command += ["--architecture", TARGET.architecture, "--python", TARGET.python]
     environment = os.environ | {"PATH": PATH_WITH_UV, **environment}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -25,7 +25,8 @@ class JsonRoute(APIRoute):
             if len(body) > BODY_MAX:
                 raise HTTPException(413)
             if self.body_field is not None:
-                media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                content_type = request.headers.get("content-type", "")
+                media_type = content_type.partition(";")[0].strip().lower()
                 if body and media_type not in accepted:
                     raise HTTPException(415, headers=headers)
                 try:

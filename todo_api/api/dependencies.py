@@ -29,7 +29,8 @@ def _open_session(request: Request, user_id: str) -> Iterator[Session]:
     timeout_seconds = request.app.state.settings.database_timeout_seconds
     context = request.scope.get("aws.context")
     if context is not None:
-        timeout_seconds = min(timeout_seconds, context.get_remaining_time_in_millis() / 1000 - RESERVED_SECONDS)
+        remaining_seconds = context.get_remaining_time_in_millis() / 1000
+        timeout_seconds = min(timeout_seconds, remaining_seconds - RESERVED_SECONDS)
     database: Database = request.app.state.database
     with database.session(user_id=user_id, timeout_seconds=timeout_seconds) as session:
         request.state.database = session.info  # for the log

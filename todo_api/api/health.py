@@ -15,7 +15,10 @@ router = APIRouter(tags=["probes"])
 class Status(BaseModel):
     """The service works."""
 
-    status: Annotated[Literal["ok", "ready"], Field(description="`ok` of the process, `ready` of the database too.")]
+    status: Annotated[
+        Literal["ok", "ready"],
+        Field(description="`ok` of the process, `ready` of the database too."),
+    ]
 
 
 @router.get("/health")
@@ -24,8 +27,13 @@ async def check_health() -> Status:
     return Status(status="ok")
 
 
-@router.get("/ready", responses=error_responses(*DATABASE_PROBLEMS, NOT_READY))
+@router.get(
+    "/ready",
+    description="Check that the database answers, is migrated and isolates users. "
+    "Polling it keeps Neon awake, which costs.",
+    responses=error_responses(*DATABASE_PROBLEMS, NOT_READY),
+)
 def check_readiness(session: SessionDep) -> Status:
-    """Check that the database answers, is migrated and isolates users. Polling it keeps Neon awake, which costs."""
+    """Check that the database answers, is migrated and isolates users."""
     check_ready(session)
     return Status(status="ready")

@@ -1,7 +1,7 @@
 """Caller identity: the user id of a request.
 
-Nothing is verified here. With `header`, anyone who knows a user id is that user. With `authorizer`, API Gateway's
-authorizer has verified the token before it invoked the function.
+Nothing is verified here. With `header`, anyone who knows a user id is that user. With `authorizer`,
+API Gateway's authorizer has verified the token before it invoked the function.
 """
 
 import re
@@ -14,11 +14,14 @@ from todo_api.models.tables import USER_ID_MAX
 
 HEADER = "X-User-Id"
 
-# OpenID Connect Core 1.0, section 2: `sub` has at most 255 ASCII characters. Only visible ones: HTTP trims headers.
+# OpenID Connect Core 1.0, section 2: `sub` has at most 255 ASCII characters. Only visible ones:
+# HTTP trims headers.
 _USER_ID = re.compile(rf"[\x21-\x7e]{{1,{USER_ID_MAX}}}")
 
 
-def user_id_of(source: Literal["header", "authorizer"], header: str | None, event: Mapping[str, Any] | None) -> str:
+def user_id_of(
+    source: Literal["header", "authorizer"], header: str | None, event: Mapping[str, Any] | None
+) -> str:
     """Return the caller's user id.
 
     Args:
@@ -35,5 +38,6 @@ def user_id_of(source: Literal["header", "authorizer"], header: str | None, even
         for key in ("requestContext", "authorizer", "jwt", "claims", "sub"):
             claimed = claimed.get(key) if isinstance(claimed, Mapping) else None
     if not isinstance(claimed, str) or not _USER_ID.fullmatch(claimed):
-        raise HTTPException(401, headers={"WWW-Authenticate": HEADER if source == "header" else "Bearer"})
+        challenge = HEADER if source == "header" else "Bearer"
+        raise HTTPException(401, headers={"WWW-Authenticate": challenge})
     return claimed

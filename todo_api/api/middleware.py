@@ -20,8 +20,8 @@ logger = logging.getLogger("todo_api")
 class RequestMiddleware:
     """Handles what all requests have in common.
 
-    It runs inside the CORS middleware, so that a browser can read the 500 for an unexpected exception. Starlette itself
-    would answer that outside of CORS.
+    It runs inside the CORS middleware, so that a browser can read the 500 for an unexpected
+    exception. Starlette itself would answer that outside of CORS.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -8,13 +8,16 @@ from todo_api.api.identity import HEADER
 from todo_api.api.problems import Problem
 
 DESCRIPTION = """\
-Every request below `/v1` names its user and sees only that user's todos. To try the operations here, press *Authorize*,
+Every request below `/v1` names its user and sees only that user's todos. \
+To try the operations here, press *Authorize*,
 create a todo, and use the id in the response.
 
 - Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of the list, are refused (422).
-- Every error is `application/problem+json` (RFC 9457). Distinguish errors by `type`, and expect new ones. API Gateway
+- Every error is `application/problem+json` (RFC 9457). Distinguish errors by `type`, \
+and expect new ones. API Gateway
   itself answers some requests with 413, 429, 500 or 503 and `{"message": …}`.
-- An `etag` identifies one version of a todo. With `If-Match` a write succeeds only if the todo has not changed since.
+- An `etag` identifies one version of a todo. \
+With `If-Match` a write succeeds only if the todo has not changed since.
 - A create with an `Idempotency-Key` creates one todo, however often it is sent.
 - `HEAD` works wherever `GET` does. Every response has an `X-Request-Id`, which is also in the log.
 """
@@ -24,20 +27,27 @@ TAGS = [
     {"name": "probes", "description": "Health checks. These need no user."},
 ]
 
-SERVERS = [{"url": ".", "description": "The location of this document. Give a generated client its own base URL."}]
+SERVERS = [
+    {
+        "url": ".",
+        "description": "The location of this document. Give a generated client its own base URL.",
+    }
+]
 
 _SECURITY_SCHEMES = {
     "header": {
         "type": "apiKey",
         "in": "header",
         "name": HEADER,
-        "description": "The caller's user id: 1 to 255 visible ASCII characters, such as `alice`. Nothing is verified.",
+        "description": "The caller's user id: 1 to 255 visible ASCII characters, such as `alice`. "
+        "Nothing is verified.",
     },
     "authorizer": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A token that API Gateway's JWT authorizer verifies. The user id is its claim `sub`.",
+        "description": "A token that API Gateway's JWT authorizer verifies. "
+        "The user id is its claim `sub`.",
     },
 }
 

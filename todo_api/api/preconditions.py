@@ -11,17 +11,24 @@ from todo_api.models.todo import version_of
 
 _IF_MATCH = "Change the todo only if it still has this `etag`, else 412. `*` means any."
 _IF_NONE_MATCH = "Answer 304 without a body if the todo still has this `etag`."
-_IDEMPOTENCY_KEY = "Makes a retry safe: the first create with this key creates the todo, later ones return it."
+_IDEMPOTENCY_KEY = (
+    "Makes a retry safe: the first create with this key creates the todo, later ones return it."
+)
 _TAGS = ['"2026-11-20T09:30:00.123456Z"']
 _KEYS = ["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"]
 
 # Visible ASCII.
 _KEY: dict[str, Any] = {"min_length": 1, "max_length": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]+$"}
 
-IfMatchHeader = Annotated[str | None, Header(alias="If-Match", description=_IF_MATCH, examples=_TAGS)]
-IfNoneMatchHeader = Annotated[str | None, Header(alias="If-None-Match", description=_IF_NONE_MATCH, examples=_TAGS)]
+IfMatchHeader = Annotated[
+    str | None, Header(alias="If-Match", description=_IF_MATCH, examples=_TAGS)
+]
+IfNoneMatchHeader = Annotated[
+    str | None, Header(alias="If-None-Match", description=_IF_NONE_MATCH, examples=_TAGS)
+]
 IdempotencyKeyHeader = Annotated[
-    str | None, Header(alias="Idempotency-Key", description=_IDEMPOTENCY_KEY, examples=_KEYS, **_KEY)
+    str | None,
+    Header(alias="Idempotency-Key", description=_IDEMPOTENCY_KEY, examples=_KEYS, **_KEY),
 ]
 
 _ENTITY_TAG = re.compile('(W/)?("[^"]*")')
@@ -42,7 +49,11 @@ IfMatchVersions = Annotated[frozenset[datetime] | None, Depends(if_match_version
 
 
 def if_none_match_matches(if_none_match: str | None, etag: str) -> bool:
-    """Return whether `If-None-Match` contains this tag, by weak comparison (RFC 9110, section 13.1.2)."""
+    """Return whether `If-None-Match` contains this tag.
+
+    By weak comparison (RFC 9110, section 13.1.2).
+    """
     if if_none_match is None:
         return False
-    return if_none_match.strip() == "*" or etag in [tag for _, tag in _ENTITY_TAG.findall(if_none_match)]
+    tags = [tag for _, tag in _ENTITY_TAG.findall(if_none_match)]
+    return if_none_match.strip() == "*" or etag in tags

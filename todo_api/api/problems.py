@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457): the responses, and their OpenAPI documentation.
+"""Every error as `application/problem+json` (RFC 9457), and its OpenAPI documentation.
 
 No error repeats the input, SQL, a stack trace or a connection string.
 """
@@ -29,8 +29,12 @@ logger = logging.getLogger("todo_api")
 class InvalidPart(BaseModel):
     """An invalid part of the request."""
 
-    part: Annotated[Literal["body", "query", "path", "header"], Field(alias="in", description="Where it is.")]
-    field: Annotated[str, Field(description="Its name; empty for the whole body, and for odd names.")]
+    part: Annotated[
+        Literal["body", "query", "path", "header"], Field(alias="in", description="Where it is.")
+    ]
+    field: Annotated[
+        str, Field(description="Its name; empty for the whole body, and for odd names.")
+    ]
     detail: Annotated[str, Field(description="What is wrong with it, for people.")]
 
 
@@ -38,17 +42,24 @@ class Problem(BaseModel):
     """An error (RFC 9457)."""
 
     # `type` is no enumeration, so that a generated client accepts new errors.
-    type: Annotated[str, Field(description="A URN that never changes.", json_schema_extra={"format": "uri"})]
+    type: Annotated[
+        str, Field(description="A URN that never changes.", json_schema_extra={"format": "uri"})
+    ]
     title: Annotated[str, Field(description="The kind of error, for people.")]
     status: Annotated[int, Field(description="The HTTP status.")]
     detail: Annotated[str, Field(description="What happened, for people.")]
-    errors: Annotated[list[InvalidPart], Field(description="Only for 422: what is invalid.", default_factory=list)]
+    errors: Annotated[
+        list[InvalidPart], Field(description="Only for 422: what is invalid.", default_factory=list)
+    ]
     request_id: Annotated[str, Field(description="The X-Request-Id header, also in the log.")]
 
 
 @dataclass(frozen=True)
 class ProblemType:
-    """A kind of error. `name` never changes; `headers` maps the names of response headers to descriptions."""
+    """A kind of error.
+
+    `name` never changes; `headers` maps the names of response headers to descriptions.
+    """
 
     status: int
     name: str
@@ -58,7 +69,8 @@ class ProblemType:
 
     def body(self, request_id: str, errors: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         """Return the response body."""
-        urn, title = f"urn:todo-api:problem:{self.name}", self.name.partition(":")[0].replace("-", " ").capitalize()
+        urn = f"urn:todo-api:problem:{self.name}"
+        title = self.name.partition(":")[0].replace("-", " ").capitalize()
         body = {"type": urn, "title": title, "status": self.status, "detail": self.detail}
         return body | ({"errors": errors} if errors else {}) | {"request_id": request_id}
 
@@ -73,15 +85,24 @@ MALFORMED_BODY = ProblemType(400, "malformed-body", "The body is empty or not JS
 NOT_IDENTIFIED = ProblemType(401, "not-identified", "The user id is missing or invalid.", CHALLENGE)
 PATH_NOT_FOUND = ProblemType(404, "path-not-found", "There is nothing at this path.")
 TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this id.")
-METHOD_NOT_ALLOWED = ProblemType(405, "method-not-allowed", "This path does not support this method.")
-PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "The todo has changed since this version.")
+METHOD_NOT_ALLOWED = ProblemType(
+    405, "method-not-allowed", "This path does not support this method."
+)
+PRECONDITION_FAILED = ProblemType(
+    412, "precondition-failed", "The todo has changed since this version."
+)
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
     415, "unsupported-media-type", "This operation does not accept this Content-Type.", ACCEPT_PATCH
 )
-INVALID_REQUEST = ProblemType(422, "invalid-request", "Some parts of the request are invalid.", errors=[BLANK_TITLE])
+INVALID_REQUEST = ProblemType(
+    422, "invalid-request", "Some parts of the request are invalid.", errors=[BLANK_TITLE]
+)
 IDEMPOTENCY_KEY_REUSED = ProblemType(
-    422, "idempotency-key-reused", "This idempotency key was used with another body.", errors=[KEY_REUSED]
+    422,
+    "idempotency-key-reused",
+    "This idempotency key was used with another body.",
+    errors=[KEY_REUSED],
 )
 INTERNAL_ERROR = ProblemType(500, "internal-error", "Something went wrong on our side.")
 NOT_EXECUTED = ProblemType(
@@ -106,20 +127,30 @@ READ_PROBLEMS = (TODO_NOT_FOUND, INVALID_REQUEST)
 WRITE_PROBLEMS = (*READ_PROBLEMS, PRECONDITION_FAILED)
 
 # What an HTTPException means, ours or the framework's.
-_HTTP_EXCEPTIONS = (*BODY_PROBLEMS, NOT_IDENTIFIED, PATH_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE)
+_HTTP_EXCEPTIONS = (
+    *BODY_PROBLEMS,
+    NOT_IDENTIFIED,
+    PATH_NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    BODY_TOO_LARGE,
+)
 _BY_STATUS = {problem.status: problem for problem in _HTTP_EXCEPTIONS}
 
 
 def documented_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     """Return response headers in OpenAPI's form."""
-    return {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+    return {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+    }
 
 
 def error_responses(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of errors, for FastAPI's `responses`."""
     responses: dict[int | str, dict[str, Any]] = {}
     for problem in problems:
-        response = responses.setdefault(problem.status, {"description": problem.detail, "headers": {}, "content": {}})
+        response = responses.setdefault(
+            problem.status, {"description": problem.detail, "headers": {}, "content": {}}
+        )
         response["headers"] |= documented_headers(problem.headers)
         content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
         examples = response["content"].setdefault(MEDIA_TYPE, content)["examples"]
@@ -160,7 +191,9 @@ async def problem_handler(request: Request, error: Exception) -> Response:
     request.state.problem = problem.name  # for the log
     if problem.status == 503:
         headers = {"Retry-After": "1"}
-    return JSONResponse(problem.body(request.state.request_id, errors), problem.status, headers, MEDIA_TYPE)
+    return JSONResponse(
+        problem.body(request.state.request_id, errors), problem.status, headers, MEDIA_TYPE
+    )
 
 
 def _log(request: Request, message: str, **details: object) -> None:
@@ -172,7 +205,11 @@ def _invalid_part(found: Mapping[str, Any]) -> Mapping[str, str]:
     name = ".".join(map(str, names))
     # The name of an unknown field is user input: repeat it only if it is a plain identifier.
     is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name)
-    return {"in": part, "field": name if is_plain else "", "detail": _DETAILS.get(found["type"]) or found["msg"]}
+    return {
+        "in": part,
+        "field": name if is_plain else "",
+        "detail": _DETAILS.get(found["type"]) or found["msg"],
+    }
 
 
 _DETAILS = {
@@ -189,10 +226,16 @@ _DETAILS = {
 
 
 def _allowed_methods(request: Request) -> str:
-    """Return all methods of the path. Starlette's own 405 lists only those of the first matching route."""
+    """Return all methods of the path.
+
+    Starlette's own 405 lists only those of the first matching route.
+    """
     methods = {
         method
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
     }
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))

@@ -7,7 +7,12 @@ from fastapi import APIRouter, Path, Query, Response
 
 from todo_api.api.body import JsonRoute
 from todo_api.api.dependencies import TodosDep
-from todo_api.api.preconditions import IdempotencyKeyHeader, IfMatchVersions, IfNoneMatchHeader, if_none_match_matches
+from todo_api.api.preconditions import (
+    IdempotencyKeyHeader,
+    IfMatchVersions,
+    IfNoneMatchHeader,
+    if_none_match_matches,
+)
 from todo_api.api.problems import (
     BODY_PROBLEMS,
     COMMON_PROBLEMS,
@@ -23,24 +28,35 @@ from todo_api.models.todo import TodoCreate, TodoPublic, TodoUpdate
 
 # `id` is a builtin function, so the parameter has another name in Python.
 TodoIdInPath = Annotated[
-    UUID, Path(alias="id", description="The todo's id.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"])
+    UUID,
+    Path(
+        alias="id", description="The todo's id.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"]
+    ),
 ]
 
 TODO_HEADERS = documented_headers({"ETag": "The todo's `etag`."})
 LOCATION = {"Location": "The path of the todo.", "Idempotency-Replayed": "`true` on a retry."}
 _TODO_UPDATE = {"$ref": "#/components/schemas/TodoUpdate"}
 TODO: dict[int | str, dict[str, Any]] = {200: {"headers": TODO_HEADERS}}
-CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": TODO_HEADERS | documented_headers(LOCATION)}}
+CREATED: dict[int | str, dict[str, Any]] = {
+    201: {"headers": TODO_HEADERS | documented_headers(LOCATION)}
+}
 TODO_OR_304 = TODO | {304: {"description": "The caller has this version.", "headers": TODO_HEADERS}}
 
 router = APIRouter(
-    prefix="/v1/todos", tags=["todos"], route_class=JsonRoute, responses=error_responses(*COMMON_PROBLEMS)
+    prefix="/v1/todos",
+    tags=["todos"],
+    route_class=JsonRoute,
+    responses=error_responses(*COMMON_PROBLEMS),
 )
 
 
 @router.post("", status_code=201, responses=CREATED | error_responses(*CREATE_PROBLEMS))
 def create_todo(
-    body: TodoCreate, todos: TodosDep, response: Response, idempotency_key: IdempotencyKeyHeader = None
+    body: TodoCreate,
+    todos: TodosDep,
+    response: Response,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> TodoPublic:
     """Create a todo. Retries with the same Idempotency-Key create it once."""
     todo, existed = todos.create(body, idempotency_key)
@@ -56,9 +72,14 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPag
     return todos.list(query)
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=TODO_OR_304 | error_responses(*READ_PROBLEMS))
+@router.get(
+    "/{id}", response_model=TodoPublic, responses=TODO_OR_304 | error_responses(*READ_PROBLEMS)
+)
 def retrieve_todo(
-    todo_id: TodoIdInPath, todos: TodosDep, response: Response, if_none_match: IfNoneMatchHeader = None
+    todo_id: TodoIdInPath,
+    todos: TodosDep,
+    response: Response,
+    if_none_match: IfNoneMatchHeader = None,
 ) -> TodoPublic | Response:
     """Retrieve a todo."""
     todo = _tagged(todos.retrieve(todo_id), response)
@@ -69,7 +90,11 @@ def retrieve_todo(
 
 @router.put("/{id}", responses=TODO | error_responses(*BODY_PROBLEMS, *WRITE_PROBLEMS))
 def replace_todo(
-    todo_id: TodoIdInPath, body: TodoCreate, todos: TodosDep, response: Response, versions: IfMatchVersions
+    todo_id: TodoIdInPath,
+    body: TodoCreate,
+    todos: TodosDep,
+    response: Response,
+    versions: IfMatchVersions,
 ) -> TodoPublic:
     """Replace a todo. Omitted fields return to their defaults."""
     return _tagged(todos.replace(todo_id, body, versions), response)
@@ -78,10 +103,16 @@ def replace_todo(
 @router.patch(
     "/{id}",
     responses=TODO | error_responses(*BODY_PROBLEMS, *WRITE_PROBLEMS),
-    openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": _TODO_UPDATE}}}},
+    openapi_extra={
+        "requestBody": {"content": {"application/merge-patch+json": {"schema": _TODO_UPDATE}}}
+    },
 )
 def update_todo(
-    todo_id: TodoIdInPath, body: TodoUpdate, todos: TodosDep, response: Response, versions: IfMatchVersions
+    todo_id: TodoIdInPath,
+    body: TodoUpdate,
+    todos: TodosDep,
+    response: Response,
+    versions: IfMatchVersions,
 ) -> TodoPublic:
     """Update a todo. Omitted fields keep their values; null clears the description."""
     return _tagged(todos.update(todo_id, body, versions), response)
@@ -99,7 +130,9 @@ def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersion
 
 
 @router.post("/{id}/toggle", responses=TODO | error_responses(*WRITE_PROBLEMS))
-def toggle_todo(todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions) -> TodoPublic:
+def toggle_todo(
+    todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions
+) -> TodoPublic:
     """Toggle whether a todo is completed."""
     return _tagged(todos.toggle(todo_id, versions), response)
 

@@ -1,7 +1,8 @@
 """PostgreSQL access: one connection per request, a deadline, typed failures.
 
-Neon's pooled endpoint is PgBouncer in transaction mode, so it keeps the connections and we do not (NullPool). With
-autocommit, the session settings and the statement are one message, and so one transaction and one round trip.
+Neon's pooled endpoint is PgBouncer in transaction mode, so it keeps the connections and we do not
+(NullPool). With autocommit, the session settings and the statement are one message, and so one
+transaction and one round trip.
 """
 
 import logging
@@ -26,16 +27,19 @@ from sqlmodel import Session
 from todo_api.database import errors
 from todo_api.database.url import may_start_tls_directly, unavailable
 
-BACKOFF_SECONDS = (0.05, 1.0)  # the first and the longest pause between attempts to connect, before jitter
+# The first and the longest pause between attempts to connect, before jitter.
+BACKOFF_SECONDS = (0.05, 1.0)
 
-# The fraction of the remaining time for TCP, because another address of the host may be alive, and for TLS that starts
-# directly, because the server may want to be asked. The rest of an attempt may use all of the time, because a suspended
-# Neon compute wakes up behind an open connection.
+# The fraction of the remaining time for TCP, because another address of the host may be alive, and
+# for TLS that starts directly, because the server may want to be asked. The rest of an attempt may
+# use all of the time, because a suspended Neon compute wakes up behind an open connection.
 HANDSHAKE_TIMEOUT_FRACTION = 0.25
 
-CONNECTION_STARTED, CONNECTION_SSL_STARTUP = 2, 7  # https://www.postgresql.org/docs/current/libpq-status.html
+# https://www.postgresql.org/docs/current/libpq-status.html
+CONNECTION_STARTED, CONNECTION_SSL_STARTUP = 2, 7
 
-# Of the operating system, because the copies of a SnapStart snapshot would share Python's generator and its pauses.
+# Of the operating system, because the copies of a SnapStart snapshot would share Python's generator
+# and its pauses.
 _random = random.SystemRandom()
 
 logger = logging.getLogger("todo_api")
@@ -43,7 +47,10 @@ logger = logging.getLogger("todo_api")
 
 @dataclass
 class _Wait:
-    """One request's wait for the database. Times are those of `time.monotonic()`, and 0 before the event."""
+    """One request's wait for the database.
+
+    Times are those of `time.monotonic()`, and 0 before the event.
+    """
 
     deadline: float = math.inf
     handshake_deadline: float = math.inf  # of the current attempt to connect
@@ -58,23 +65,31 @@ class _Wait:
         end = time.monotonic()
         connect = (self.statement_started or end) - self.connect_started
         statement = end - (self.statement_started or end)
-        milliseconds = {"connect_milliseconds": connect * 1000, "statement_milliseconds": statement * 1000}
-        return {"attempts": self.attempts, **{name: round(value, 1) for name, value in milliseconds.items()}}
+        return {
+            "attempts": self.attempts,
+            "connect_milliseconds": round(connect * 1000, 1),
+            "statement_milliseconds": round(statement * 1000, 1),
+        }
 
 
-_wait: ContextVar[_Wait] = ContextVar("_wait", default=_Wait())  # noqa: B039  # without a deadline, and never changed
+# The default has no deadline, and is never changed.
+_wait: ContextVar[_Wait] = ContextVar("_wait", default=_Wait())  # noqa: B039
 
 
 class Database:
-    """Opens sessions on one PostgreSQL database. Nothing connects before a session's first statement."""
+    """Opens sessions on one PostgreSQL database.
+
+    Nothing connects before a session's first statement.
+    """
 
     def __init__(self, read_url: Callable[[], str], session_setup_sql: str) -> None:
         """Create the engine.
 
         Args:
-            read_url: returns the libpq connection URL. Called at the first connection, and when the login is refused.
-            session_setup_sql: SQL to send in the same message before every statement, with the parameters
-                `session_user_id` and `milliseconds` (the session's remaining time).
+            read_url: returns the libpq connection URL. Called at the first connection, and when the
+                login is refused.
+            session_setup_sql: SQL to send in the same message before every statement, with the
+                parameters `session_user_id` and `milliseconds` (the session's remaining time).
         """
         self._read_url = read_url
         self._reader = ThreadPoolExecutor()
@@ -85,9 +100,11 @@ class Database:
 
     @contextmanager
     def session(self, *, user_id: str, timeout_seconds: float) -> Iterator[Session]:
-        """Open a session for one request of a user. After it, `Session.info` says what the request has waited for.
+        """Open a session for one request of a user.
 
-        Its statements raise `DatabaseUnavailable` if the database does not do them within the timeout.
+        After it, `Session.info` says what the request has waited for.
+
+        Its statements raise `DatabaseUnavailable` if the database does not do them in time.
         """
         wait = _Wait(deadline=time.monotonic() + timeout_seconds)
         _wait.set(wait)
@@ -100,7 +117,8 @@ class Database:
                 session.info.update(wait.summary())
 
     def _create_engine(self) -> Engine:
-        # libpq's keepalives and timeouts do not end the wait for a frozen server. psycopg2 calls this for every wait.
+        # libpq's keepalives and timeouts do not end the wait for a frozen server. psycopg2 calls
+        # this for every wait.
         extensions.set_wait_callback(_wait_until_deadline)
         engine = create_engine(
             "postgresql+psycopg2://",
@@ -109,14 +127,20 @@ class Database:
             isolation_level="AUTOCOMMIT",
             use_native_hstore=False,  # looking for the extension costs round trips
         )
-        # SQLAlchemy would send four queries on the first connection, to prepare for features that are not used here.
-        engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]  # a subclass would need a registry
+        # SQLAlchemy would send four queries on the first connection, to prepare for features that
+        # are not used here. A subclass of the dialect would need a registry.
+        engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]
         event.listen(engine, "before_cursor_execute", self._add_session_setup, retval=True)
         event.listen(engine, "handle_error", errors.database_unavailable)
         return engine
 
     def _add_session_setup(
-        self, connection: Connection, _cursor: object, statement: str, parameters: dict[str, Any], *_: object
+        self,
+        connection: Connection,
+        _cursor: object,
+        statement: str,
+        parameters: dict[str, Any],
+        *_: object,
     ) -> tuple[str, dict[str, Any]]:
         wait = _wait.get()
         wait.statement_started = time.monotonic()
@@ -148,7 +172,8 @@ class Database:
                         continue
                 last_error = errors.reason_of(error)
                 seconds = _random.uniform(0, pause)  # full jitter
-                if re.search(errors.PERMANENT, message) or time.monotonic() + seconds >= wait.deadline:
+                is_permanent = re.search(errors.PERMANENT, message)
+                if is_permanent or time.monotonic() + seconds >= wait.deadline:
                     raise
             else:
                 if asks_for_tls:
@@ -156,7 +181,9 @@ class Database:
                 return connection
             if wait.starts_tls_directly and wait.state == CONNECTION_SSL_STARTUP:
                 asks_for_tls = True
-                logger.warning("the server may want to be asked for TLS, which costs one more round trip")
+                logger.warning(
+                    "the server may want to be asked for TLS, which costs one more round trip"
+                )
             else:
                 time.sleep(seconds)
                 pause = min(pause * 2, BACKOFF_SECONDS[1])
@@ -165,7 +192,8 @@ class Database:
         now = time.monotonic()
         wait.attempts += 1
         wait.handshake_deadline = now + (wait.deadline - now) * HANDSHAKE_TIMEOUT_FRACTION
-        # "random": a retry may reach another of the host's addresses. UTF8: whatever the role or database says.
+        # "random": a retry may reach another of the host's addresses. UTF8: whatever the role or
+        # database says.
         options: dict[str, Any] = {"load_balance_hosts": "random", "client_encoding": "UTF8"}
         if wait.starts_tls_directly:
             options["sslnegotiation"] = "direct"
@@ -175,7 +203,8 @@ class Database:
     def _read_url_until(self, deadline: float) -> str:
         # In another thread, because boto3 limits the steps of a call, but not the whole.
         try:
-            self._url = self._reader.submit(self._read_url).result(max(0, deadline - time.monotonic()))
+            url = self._reader.submit(self._read_url)
+            self._url = url.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
             raise unavailable("timed out", misconfigured=False) from None
         self._starts_tls_directly = may_start_tls_directly(self._url)
@@ -194,6 +223,7 @@ def _wait_until_deadline(connection: extensions.connection) -> None:
             deadline, reason = wait.handshake_deadline, "TLS handshake timed out"
         seconds = max(0, deadline - time.monotonic())
         poller = select.poll()
-        poller.register(connection.fileno(), select.POLLIN if needed == extensions.POLL_READ else select.POLLOUT)
+        readiness = select.POLLIN if needed == extensions.POLL_READ else select.POLLOUT
+        poller.register(connection.fileno(), readiness)
         if not poller.poll(None if seconds == math.inf else math.ceil(seconds * 1000)):
             raise errors.DeadlineExceeded(connection, reason)

@@ -8,8 +8,9 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy.engine import ExceptionContext
 
-# SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of the caller or the
-# code (https://www.postgresql.org/docs/current/errcodes-appendix.html). Any other SQLSTATE is a bug.
+# SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of
+# the caller or the code (https://www.postgresql.org/docs/current/errcodes-appendix.html). Any other
+# SQLSTATE is a bug.
 _MISCONFIGURED = (
     "22023",  # invalid_parameter_value: the role to switch to does not exist
     "28",  # invalid authorization specification
@@ -35,8 +36,8 @@ PERMANENT = (
     rf"{LOGIN_REFUSED}|(database|role|user) .*does not exist|no such (database|user)|certificate|"
     "no pg_hba.conf entry|server does not support SSL|channel binding|"
     # Neon's proxy (https://github.com/neondatabase/neon/tree/main/proxy/src)
-    "endpoint (cannot|could not) be found|endpoint is disabled|Endpoint ID is not specified|[Qq]uota|"
-    "not allowed to connect|blocked network"
+    "endpoint (cannot|could not) be found|endpoint is disabled|Endpoint ID is not specified|"
+    "[Qq]uota|not allowed to connect|blocked network"
 )
 # PgBouncer had no server connection for the statement, and so did not send it on.
 NOT_FORWARDED = "query_wait_timeout|server_login_retry"
@@ -48,7 +49,8 @@ class DatabaseUnavailable(Exception):
 
     may_have_run: bool  # False if the statement certainly had no effect
     phase: Literal["credentials", "connect", "execute"]
-    reason: str  # without user input: libpq's first line for a connection error, else an exception class
+    # Without user input: libpq's first line for a connection error, else an exception class.
+    reason: str
     sqlstate: str | None = None
     misconfigured: bool = False  # the error stays until somebody changes the configuration
 
@@ -66,21 +68,26 @@ class DeadlineExceeded(psycopg2.OperationalError):
 
 
 def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | None:
-    """Translate the driver's exception, or return None if it is a bug (SQLAlchemy's `handle_error`)."""
+    """Translate the driver's exception, or return None if it is a bug.
+
+    SQLAlchemy calls this as `handle_error`.
+    """
     error = context.original_exception
     if not isinstance(error, psycopg2.Error):
         return None
     connected = context.connection is not None
     sqlstate = error.pgcode or ""
-    refused = sqlstate.startswith(_REFUSED) or bool(re.search(NOT_FORWARDED, connection_message(error)))
+    message = connection_message(error)
+    refused = sqlstate.startswith(_REFUSED) or bool(re.search(NOT_FORWARDED, message))
     if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return None
+    misconfigured = sqlstate.startswith(_MISCONFIGURED) or bool(re.search(PERMANENT, message))
     return DatabaseUnavailable(
         may_have_run=connected and not refused,
         phase="execute" if connected else "connect",
         reason=reason_of(error),
         sqlstate=error.pgcode,
-        misconfigured=sqlstate.startswith(_MISCONFIGURED) or bool(re.search(PERMANENT, connection_message(error))),
+        misconfigured=misconfigured,
     )
 
 
@@ -92,6 +99,9 @@ def reason_of(error: psycopg2.Error) -> str:
 
 
 def connection_message(error: psycopg2.Error) -> str:
-    """Return the message of a connection error, and "" for an error of a statement, which may contain user input."""
+    """Return the message of a connection error, and "" for an error of a statement.
+
+    A statement's message may contain user input.
+    """
     is_connection_error = error.pgcode is None or error.pgcode.startswith("08")
     return str(error) if is_connection_error else ""

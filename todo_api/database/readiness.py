@@ -7,7 +7,9 @@ from todo_api.models.tables import Todo
 
 # Without a user. The columns are those that the role may use, the policies those that apply to it.
 READINESS_SQL = """
-SELECT current_user = 'todo_app' AND row_security_active('users') AND row_security_active('todos') AS is_isolated,
+SELECT
+    current_user = 'todo_app' AND row_security_active('users') AND row_security_active('todos')
+        AS is_isolated,
     ARRAY(
         SELECT concat_ws(' ', tablename, cmd, qual, with_check) FROM pg_policies
         WHERE tablename IN ('users', 'todos') AND roles && '{todo_app,public}' ORDER BY 1
@@ -15,7 +17,8 @@ SELECT current_user = 'todo_app' AND row_security_active('users') AND row_securi
     ARRAY(
         SELECT attname::text FROM pg_attribute
         WHERE attrelid = 'todos'::regclass AND has_column_privilege(attrelid, attnum, 'SELECT')
-        AND has_column_privilege(attrelid, attnum, 'INSERT') AND has_column_privilege(attrelid, attnum, 'UPDATE')
+        AND has_column_privilege(attrelid, attnum, 'INSERT')
+        AND has_column_privilege(attrelid, attnum, 'UPDATE')
     ) AS columns
 """
 _CALLER = "current_setting('app.user_id'::text, true)"
@@ -30,7 +33,7 @@ class NotReady(Exception):
 
 
 def check_ready(session: Session) -> None:
-    """Check in one round trip that the schema has every column that the code needs, and isolates users.
+    """Check in one round trip that the schema has every column of the code, and isolates users.
 
     Raises:
         NotReady: it does not. (A database that was never migrated is `DatabaseUnavailable`.)

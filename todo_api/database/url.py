@@ -1,4 +1,7 @@
-"""The connection URL: from the environment or AWS's Parameter Store, in libpq's form, and for migrations."""
+"""The connection URL: where it comes from, its form for libpq, and the one for migrations.
+
+It comes from the environment or from AWS's Parameter Store.
+"""
 
 import logging
 import re
@@ -17,12 +20,15 @@ logger = logging.getLogger("todo_api")
 
 
 def libpq_url(value: object) -> str:
-    """Return the URL with the scheme that libpq reads; Neon's console and other tools write several.
+    """Return the URL with the scheme that libpq reads.
+
+    Neon's console and other tools write several.
 
     Raises:
         ValueError: it is not a PostgreSQL URL. The message does not repeat it.
     """
-    url, replaced = re.subn(r"\A(postgres|postgresql|postgresql\+psycopg2)://", "postgresql://", str(value).strip())
+    scheme = r"\A(postgres|postgresql|postgresql\+psycopg2)://"
+    url, replaced = re.subn(scheme, "postgresql://", str(value).strip())
     if not replaced:
         raise ValueError("must start with postgresql://, postgres:// or postgresql+psycopg2://")
     try:
@@ -39,9 +45,11 @@ def libpq_url(value: object) -> str:
 
 
 def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
-    """Return a function that returns the URL, or reads it from Parameter Store each time that it is called.
+    """Return a function that returns the URL.
 
-    The returned function raises `DatabaseUnavailable` if the parameter cannot be read or does not hold a URL.
+    With a parameter, it reads the URL from Parameter Store each time that it is called. The
+    returned function raises `DatabaseUnavailable` if the parameter cannot be read or does not hold
+    a URL.
 
     Args:
         url: the URL, if the environment holds it.
@@ -50,7 +58,8 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
     if url is not None:
         _warn_if_unverified(url)
         return lambda: url
-    # Imported only if needed, because it takes 0.3 s. boto3 is part of Lambda's runtime and not of the zip.
+    # Imported only if needed, because it takes 0.3 s. boto3 is part of Lambda's runtime and not of
+    # the zip.
     import boto3
     from botocore.config import Config
     from botocore.exceptions import ClientError
@@ -65,14 +74,19 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
             # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
             value = client.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"]
         except ClientError as error:
-            reason, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise unavailable(reason, misconfigured=status < 500 and reason not in _TRANSIENT) from None
-        except Exception as error:  # noqa: BLE001  # boto3 raises anything for a response that is not Parameter Store's
+            reason = error.response["Error"]["Code"]
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            misconfigured = status < 500 and reason not in _TRANSIENT
+            raise unavailable(reason, misconfigured=misconfigured) from None
+        except Exception as error:  # noqa: BLE001
+            # boto3 raises anything for a response that is not Parameter Store's.
             raise unavailable(type(error).__name__, misconfigured=False) from None
         try:
             url = libpq_url(value)
         except ValueError:
-            raise unavailable("the parameter does not hold a PostgreSQL URL", misconfigured=True) from None
+            raise unavailable(
+                "the parameter does not hold a PostgreSQL URL", misconfigured=True
+            ) from None
         _warn_if_unverified(url)
         return url
 
@@ -85,22 +99,27 @@ def _warn_if_unverified(url: str) -> None:
     parts = parse_dsn(url)
     is_verified = parts.get("channel_binding") == "require" or parts.get("sslmode") == "verify-full"
     if _is_neon(parts) and not is_verified:
-        logger.warning("the connection string does not verify the server: add channel_binding=require to it")
+        logger.warning(
+            "the connection string does not verify the server: add channel_binding=require to it"
+        )
 
 
 def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
     """Return the failure to read the URL."""
-    return DatabaseUnavailable(may_have_run=False, phase="credentials", reason=reason, misconfigured=misconfigured)
+    return DatabaseUnavailable(
+        may_have_run=False, phase="credentials", reason=reason, misconfigured=misconfigured
+    )
 
 
 def may_start_tls_directly(url: str) -> bool:
     """Return whether to start TLS without asking the server first, which saves a round trip.
 
-    Neon's proxy takes it. Of other servers, PgBouncer before 1.25 hangs, so their URL has to say it itself
-    (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
+    Neon's proxy takes it. Of other servers, PgBouncer before 1.25 hangs, so their URL has to say it
+    itself (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
     """
     parts = parse_dsn(url)
-    is_encrypted = parts.get("sslmode") in ("require", "verify-ca", "verify-full")  # libpq allows it with these only
+    # libpq allows it with these only.
+    is_encrypted = parts.get("sslmode") in ("require", "verify-ca", "verify-full")
     return _is_neon(parts) and is_encrypted and "sslnegotiation" not in parts
 
 

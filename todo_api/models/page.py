@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from todo_api.models.todo import TodoPublic, rfc3339
@@ -15,14 +23,18 @@ from todo_api.models.todo import TodoPublic, rfc3339
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
 
-_SOME_CURSOR = "MjAyNi0xMS0yMFQwOTozMDowMC4xMjM0NTZaIDBiMmI1ZWEwLTZhM2YtNGMxZS05YTU1LTNjMWY2YjdkMmYxMCBGYWxzZQ"
+_SOME_CURSOR = (
+    "MjAyNi0xMS0yMFQwOTozMDowMC4xMjM0NTZaIDBiMmI1ZWEwLTZhM2YtNGMxZS05YTU1LTNjMWY2YjdkMmYxMCBGYWxzZQ"
+)
 
 
 class TodoPage(BaseModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
 
     items: Annotated[list[TodoPublic], Field(description="The todos of this page.")]
-    next_cursor: Annotated[str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])]
+    next_cursor: Annotated[
+        str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])
+    ]
 
 
 @dataclass(frozen=True)
@@ -61,22 +73,25 @@ class TodoQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="The maximum number of todos.", examples=[20])] = (
-        PAGE_DEFAULT
-    )
+    limit: Annotated[
+        int, Field(ge=1, le=PAGE_MAX, description="The maximum number of todos.", examples=[20])
+    ] = PAGE_DEFAULT
     is_completed: Annotated[
         bool | None, Field(description="Only completed todos, or only open ones.", examples=[False])
     ] = None
     cursor: Annotated[
         Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})] | None,
         Field(
-            description="The `next_cursor` of an earlier page with the same `is_completed`.", examples=[_SOME_CURSOR]
+            description="The `next_cursor` of an earlier page with the same `is_completed`.",
+            examples=[_SOME_CURSOR],
         ),
     ] = None
 
     @field_validator("cursor")
     @classmethod
     def _belongs_to_filter(cls, cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
-        if cursor and "is_completed" in info.data and cursor.is_completed != info.data["is_completed"]:
+        if cursor is None or "is_completed" not in info.data:
+            return cursor
+        if cursor.is_completed != info.data["is_completed"]:
             raise PydanticCustomError("cursor", "Must be used with the same is_completed as before")
         return cursor

@@ -20,14 +20,21 @@ SQLModel.metadata.naming_convention = {
 
 
 class User(SQLModel, table=True):
-    """A user who has created a todo. Users are registered elsewhere; todos need a row to refer to."""
+    """A user who has created a todo.
+
+    Users are registered elsewhere; todos need a row to refer to.
+    """
 
     __tablename__ = "users"
-    __table_args__ = (sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),)
+    __table_args__ = (
+        sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),
+    )
 
     id: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
     created_at: datetime = Field(
-        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+        sa_column=sa.Column(
+            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        )
     )
 
 
@@ -37,12 +44,15 @@ class Todo(SQLModel, table=True):
     __tablename__ = "todos"
     __table_args__ = (
         sa.CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
-        sa.CheckConstraint(f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"),
+        sa.CheckConstraint(
+            f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"
+        ),
         # Scanned backwards, each returns one user's todos, newest first, without a sort.
         sa.Index("todos_by_user", "user_id", "created_at", "id"),
         sa.Index("todos_by_user_and_completion", "user_id", "is_completed", "created_at", "id"),
         sa.CheckConstraint(
-            f"char_length(idempotency_key) BETWEEN 1 AND {IDEMPOTENCY_KEY_MAX}", name="idempotency_key_length"
+            f"char_length(idempotency_key) BETWEEN 1 AND {IDEMPOTENCY_KEY_MAX}",
+            name="idempotency_key_length",
         ),
         sa.Index(
             "todos_by_idempotency_key",
@@ -53,17 +63,28 @@ class Todo(SQLModel, table=True):
         ),
     )
 
-    id: UUID = Field(sa_column=sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()))
-    user_id: str = Field(sa_column=sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
+    id: UUID = Field(
+        sa_column=sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid())
+    )
+    user_id: str = Field(
+        sa_column=sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False)
+    )
     title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
     description: str | None = Field(sa_column=sa.Column(sa.Text))
-    is_completed: bool = Field(sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false()))
+    is_completed: bool = Field(
+        sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
+    )
     created_at: datetime = Field(
-        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+        sa_column=sa.Column(
+            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        )
     )
     updated_at: datetime = Field(
-        sa_column=sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+        sa_column=sa.Column(
+            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+        )
     )
     idempotency_key: str | None = Field(sa_column=sa.Column(sa.Text))
     request_hash: bytes | None = Field(sa_column=sa.Column(sa.LargeBinary))
-    """Of the request that created the todo, to tell a retry from another request with the same idempotency key."""
+    """Of the request that created the todo, to tell a retry from another request with the same
+    idempotency key."""

@@ -30,7 +30,9 @@ def _refuse_control_characters(value: str) -> str:
 
 def _refuse_control_characters_in_text(value: str) -> str:
     if re.search("[\x00-\x08\x0b-\x1f]", value):
-        raise PydanticCustomError("control_characters", "Must not contain control characters but tab and newline")
+        raise PydanticCustomError(
+            "control_characters", "Must not contain control characters but tab and newline"
+        )
     return value
 
 
@@ -49,7 +51,10 @@ Title = Annotated[
     # strip_whitespace trims the characters with the Unicode property White_Space.
     StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_MAX),
     AfterValidator(_refuse_control_characters),
-    Field(description=f"1 to {TITLE_MAX} code points after trimming. No control characters.", examples=["Buy milk"]),
+    Field(
+        description=f"1 to {TITLE_MAX} code points after trimming. No control characters.",
+        examples=["Buy milk"],
+    ),
 ]
 Description = Annotated[
     Annotated[
@@ -60,11 +65,14 @@ Description = Annotated[
     ]
     | None,
     Field(
-        description=f"At most {DESCRIPTION_MAX:,} code points. CRLF is stored as LF. Null means no description.",
+        description=f"At most {DESCRIPTION_MAX:,} code points. CRLF is stored as LF. "
+        "Null means no description.",
         examples=["Two of them"],
     ),
 ]
-IsCompleted = Annotated[StrictBool, Field(description="Whether the todo is done. Default: false.", examples=[False])]
+IsCompleted = Annotated[
+    StrictBool, Field(description="Whether the todo is done. Default: false.", examples=[False])
+]
 UtcTime = Annotated[
     datetime,
     PlainSerializer(rfc3339),
@@ -102,25 +110,42 @@ class TodoPublic(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: Annotated[UUID, Field(description="Made by the server.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"])]
+    id: Annotated[
+        UUID,
+        Field(description="Made by the server.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"]),
+    ]
     user_id: Annotated[str, Field(description="The owner: the caller.", examples=["alice"])]
     title: Annotated[str, Field(description="The title, trimmed.", examples=["Buy milk"])]
     description: Annotated[
-        str | None, Field(description="The description, with LF for CRLF. Null means none.", examples=["Two of them"])
+        str | None,
+        Field(
+            description="The description, with LF for CRLF. Null means none.",
+            examples=["Two of them"],
+        ),
     ]
     is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
     created_at: Annotated[UtcTime, Field(description="RFC 3339, UTC.")]
     updated_at: Annotated[UtcTime, Field(description="RFC 3339, UTC. Increases with every change.")]
 
-    @computed_field(description="This version of the todo, for `If-Match`.", examples=['"2026-11-20T09:30:00.123456Z"'])  # type: ignore[prop-decorator]  # pydantic's documented way
+    # pydantic's documented way, which mypy does not know.
+    @computed_field(  # type: ignore[prop-decorator]
+        description="This version of the todo, for `If-Match`.",
+        examples=['"2026-11-20T09:30:00.123456Z"'],
+    )
     @property
     def etag(self) -> str:
-        """A strong entity tag (RFC 9110, section 8.8.3): no two versions have the same `updated_at`."""
+        """A strong entity tag (RFC 9110, section 8.8.3).
+
+        No two versions have the same `updated_at`.
+        """
         return f'"{rfc3339(self.updated_at)}"'
 
 
 def version_of(etag: str) -> datetime | None:
-    """Return the `updated_at` that an entity tag of this API stands for, or None for any other tag."""
+    """Return the `updated_at` that an entity tag of this API stands for.
+
+    None for any other tag.
+    """
     try:
         version = datetime.fromisoformat(etag.strip('"'))
         return version if etag == f'"{rfc3339(version)}"' else None
