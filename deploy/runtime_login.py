@@ -16,11 +16,11 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 from psycopg2 import extensions, sql
+from sqlalchemy import text
 
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady, check_ready
-from todo_api.database.repository import SESSION_SETUP_SQL
 from todo_api.database.url import direct_url, libpq_url
 
 TIMEOUT_SECONDS = 10
@@ -32,6 +32,12 @@ TIMEOUT_SECONDS = 10
 CREATE = sql.SQL("CREATE ROLE {name} LOGIN NOINHERIT IN ROLE todo_app PASSWORD {password}")
 CLOSE = sql.SQL("ALTER ROLE {name} NOLOGIN PASSWORD {password}")
 DROP = sql.SQL("DROP ROLE {name}")
+
+# What somebody creates on the search path of the owner could be called with the owner's rights.
+MAY_CREATE_IN = """
+SELECT quote_ident(nspname) FROM pg_namespace
+WHERE nspname !~ '^pg_' AND has_schema_privilege(session_user, oid, 'CREATE')
+"""
 
 
 class LoginError(Exception):
@@ -129,9 +135,12 @@ def _with_login(url: str, user: str, password: str) -> str:
 
 def _check(url: str) -> None:
     """Connect as the function does, and check what `/ready` checks."""
-    database = Database(lambda: url, SESSION_SETUP_SQL)
+    database = Database(lambda: url)
     with database.session(user_id="", timeout_seconds=TIMEOUT_SECONDS) as session:
-        check_ready(session)
+        check_ready(session, every_column=True)
+        schemas = session.connection().scalars(text(MAY_CREATE_IN)).all()
+    if schemas:
+        raise NotReady(f"it may create in the schema {', '.join(schemas)}")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def main() -> None:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         parser.error("a name has small letters, digits and underscores")
     with TemporaryDirectory() as folder, Postgres(Path(folder)) as postgres:
-        migrate(postgres.uri)
+        migrate(postgres.uri, compare_schema=False)
         engine = create_engine(postgres.uri.replace("postgresql", "postgresql+psycopg2", 1))
         with engine.connect() as connection:
             number = f"{int(revision_chain()[-1]) + 1:04}"

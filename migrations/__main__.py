@@ -19,7 +19,9 @@ from psycopg2 import extensions
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
+from migrations.isolation import refuse_strangers, remaining_differences, repair, sentence
 from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.isolation import SCHEMA
 from todo_api.database.url import direct_url, may_start_tls_directly, url_reader
 from todo_api.settings import Settings, SettingsError
 
@@ -38,12 +40,15 @@ RETRY_PAUSES = (1, 2, 4, 8)
 RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
-def migrate(uri: str, target: str = "head") -> str:
+def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> str:
     """Migrate the database at `uri` up or down, with one transaction for each revision.
+
+    After the revisions, and where there is none to apply too, it makes the isolation between users.
 
     Args:
         uri: how to connect; of Neon's two endpoints, either.
         target: a revision, `head`, `base`, or how many revisions to go back, as in `-1`.
+        compare_schema: whether to fail if the newest revision lacks what the models have.
 
     Returns:
         What was done, as a sentence.
@@ -63,9 +68,11 @@ def migrate(uri: str, target: str = "head") -> str:
     try:
         with engine.connect() as connection:
             _lock(connection)
+            refuse_strangers(connection)
             with connection.begin():
+                connection.execute(text(f"SET search_path = {SCHEMA}, pg_temp"))
                 current = MigrationContext.configure(connection).get_current_revision() or "base"
-            return _migrate(connection, revisions, current, target)
+            return _migrate(connection, revisions, current, target, compare_schema=compare_schema)
     except DBAPIError as error:
         raise CommandError(
             f"The migration failed, and the database is unchanged: {error.orig}".strip()
@@ -73,6 +80,16 @@ def migrate(uri: str, target: str = "head") -> str:
 
 
 def _connect(url: str) -> extensions.connection:
+    """Connect, with a search path on which only superusers can have put anything."""
+    connection = _open(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SET search_path = pg_catalog")
+    connection.autocommit = False
+    return connection
+
+
+def _open(url: str) -> extensions.connection:
     """Connect, starting TLS directly where requests do, or else asking the server for it."""
     if may_start_tls_directly(url):
         with suppress(psycopg2.OperationalError):
@@ -127,31 +144,52 @@ def _lock(connection: Connection) -> None:
         time.sleep(0.1)
 
 
-def _migrate(connection: Connection, revisions: list[str], current: str, target: str) -> str:
+def _migrate(
+    connection: Connection, revisions: list[str], current: str, target: str, *, compare_schema: bool
+) -> str:
     newest = revisions[-1]
+    at = f"The database is at revision {current}"
     if current not in revisions:
         if target == "head" and current.isdecimal() and current > newest:
+            _refuse_differences(connection, f"{at}, newer than this code", with_schema=True)
             return (
                 f"Nothing to do: the database is at revision {current}, "
                 f"and the newest of this code is {newest}."
             )
-        raise CommandError(
-            f"The database is at revision {current}, which this code does not have: "
-            "nothing was changed."
-        )
+        raise CommandError(f"{at}, which this code does not have: nothing was changed.")
     start = revisions.index(current)
     target = newest if target == "head" else target
     end = revisions.index(target) if target in revisions else start + int(target)
-    if start == end:
-        return f"Nothing to do: the database is at revision {current}."
     if end < 0:
-        raise CommandError(
-            f"The database is at revision {current}: it cannot go back by {target[1:]}."
-        )
+        raise CommandError(f"{at}: it cannot go back by {target[1:]}.")
+    repaired = _repair(connection)
+    refuse_strangers(connection)  # again: now nobody else can create in the schema
     change, direction = (command.upgrade, 1) if end > start else (command.downgrade, -1)
     for number in range(start, end, direction):
         _step(connection, change, revisions[number], revisions[number + direction])
-    return f"The database is migrated from revision {current} to {revisions[end]}."
+    reached = revisions[end]
+    if end == start:
+        done = f"Nothing to do: the database is at revision {reached}."
+    else:
+        done = f"The database is migrated from revision {current} to {reached}."
+        _repair(connection)  # the tables that the revisions have made
+    if end > 0:
+        at = f"The database is at revision {reached}"
+        with_schema = compare_schema and reached == newest  # an older revision has less
+        _refuse_differences(connection, at, with_schema=with_schema)
+    if repaired and start > 0:
+        done += f" Repaired: {'; '.join(repaired)}."
+    return done
+
+
+def _repair(connection: Connection) -> list[str]:
+    return repair(connection, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, pauses=RETRY_PAUSES)
+
+
+def _refuse_differences(connection: Connection, at: str, *, with_schema: bool) -> None:
+    found = remaining_differences(connection, with_schema=with_schema)
+    if found:
+        raise CommandError(f"{at}, but not as the models describe it: {sentence(found)}")
 
 
 def _step(

@@ -14,7 +14,6 @@ from todo_api.api import health, openapi, routes
 from todo_api.api.middleware import RequestMiddleware
 from todo_api.api.problems import problem_handler
 from todo_api.database.engine import Database
-from todo_api.database.repository import SESSION_SETUP_SQL
 from todo_api.database.url import url_reader
 from todo_api.settings import Settings
 
@@ -75,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     read_url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)
-    app.state.database = Database(read_url, SESSION_SETUP_SQL)
+    app.state.database = Database(read_url)
     app.include_router(routes.router)
     app.include_router(health.router)
     # FastAPI's documented way to change the document.

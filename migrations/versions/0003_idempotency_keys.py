@@ -11,7 +11,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the key and what it was sent with, and let `todo_app` write them."""
+    """Add the key and what it was sent with."""
     op.add_column("todos", sa.Column("idempotency_key", sa.Text))
     op.add_column("todos", sa.Column("request_hash", sa.LargeBinary))
     op.create_check_constraint(
@@ -26,14 +26,10 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
-    op.execute(
-        "GRANT INSERT (idempotency_key, request_hash), UPDATE (idempotency_key) "
-        "ON todos TO todo_app"
-    )
 
 
 def downgrade() -> None:
-    """Forget the keys. Their rights go with the columns."""
+    """Forget the keys."""
     op.drop_index("todos_by_idempotency_key", "todos")
     op.drop_column("todos", "request_hash")
     op.drop_column("todos", "idempotency_key")

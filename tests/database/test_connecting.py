@@ -19,7 +19,7 @@ from tests.support.assertions import assert_problem, database_failure, log_text
 from tests.support.refusing_server import refusing_server
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
-from todo_api.database.repository import SESSION_SETUP_SQL, TodoRepository
+from todo_api.database.repository import TodoRepository
 from todo_api.models.page import TodoQuery
 
 # The texts of Neon's proxy: https://github.com/neondatabase/neon/tree/main/proxy/src
@@ -110,7 +110,7 @@ def test_two_threads_whose_password_is_refused_at_once_both_succeed(
     migrate(uri)
     urls = [uri.replace(f":{parse_dsn(uri)['password']}@", ":old@"), uri, uri]
     barrier = threading.Barrier(2)
-    database = Database(lambda: urls.pop(0), SESSION_SETUP_SQL)
+    database = Database(lambda: urls.pop(0))
     outcomes: list[Any] = []
     connect = psycopg2.connect
 

@@ -1,10 +1,16 @@
 """The constraints of the tables, which hold without the checks of the API too."""
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import psycopg2
 import pytest
 
+from tests.support.apps import app_on
+from tests.support.sql import run_sql
 from tests.support.users import User
 
 
@@ -37,3 +43,37 @@ def test_deleting_a_user_deletes_only_their_todos(carol: User, sql: Any) -> None
     sql("DELETE FROM users WHERE id = %s", deleted)
     assert sql("SELECT count(*) FROM todos WHERE user_id = %s", deleted) == [(0,)]
     assert carol.list() == [carol.todos[1], carol.todos[0]]
+
+
+# A trigger with a name before the one that checks the foreign key.
+WAIT_BEFORE_THE_KEY_IS_CHECKED = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
+CREATE TRIGGER "A" AFTER INSERT ON todos FOR EACH ROW EXECUTE FUNCTION wait()
+"""
+
+
+def test_a_user_who_is_deleted_while_they_write_gets_a_503_that_is_safe_to_retry(
+    new_migrated: Callable[[], str],
+) -> None:
+    uri = new_migrated()
+    run_sql(uri, "INSERT INTO users (id) VALUES ('leaving')", WAIT_BEFORE_THE_KEY_IS_CHECKED)
+
+    def delete_the_user_when_the_request_waits(other: psycopg2.extensions.connection) -> None:
+        while not run_sql(
+            uri, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        ):
+            time.sleep(0.01)
+        run_sql(uri, "DELETE FROM users WHERE id = 'leaving'")
+        other.commit()
+
+    with ThreadPoolExecutor(1) as executor, closing(psycopg2.connect(uri)) as other:
+        other.cursor().execute("SELECT pg_advisory_xact_lock(1)")
+        deleted = executor.submit(delete_the_user_when_the_request_waits, other)
+        with app_on(uri) as call:
+            response = call("POST", "/v1/todos", user="leaving", json={"title": "x"})
+        deleted.result()
+
+    assert (response.status, response.headers["retry-after"]) == (503, "1")
+    assert response.json()["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
+    assert run_sql(uri, "SELECT count(*) FROM todos") == [(0,)]

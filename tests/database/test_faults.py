@@ -37,7 +37,7 @@ from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN, ROOT
 from tests.support.proxy import unresponsive_port
 from tests.support.servers import free_port
 from tests.support.sql import changed_database, run_sql
-from todo_api.database.repository import SESSION_SETUP_SQL
+from todo_api.database.isolation import SESSION_SETUP_SQL
 
 FAULTS = {
     "silent": (NOT_EXECUTED, "connect", None, "timed out"),
@@ -174,7 +174,8 @@ def test_a_missing_or_forbidden_role_is_misconfigured(
         ("no_member", "todo_app", "42501"),
     ):
         monkeypatch.setattr(
-            "todo_api.app.SESSION_SETUP_SQL", SESSION_SETUP_SQL.replace("todo_app", role)
+            "todo_api.database.engine.SESSION_SETUP_SQL",
+            SESSION_SETUP_SQL.replace("todo_app", role),
         )
         with app_on(scenario.uri(user=user), database_timeout_seconds=TIMEOUT_SECONDS) as call:
             line = scenario.assert_outcome(call, operation, NOT_EXECUTED)

@@ -88,7 +88,7 @@ def test_fifty_users_on_few_server_connections_read_and_write_only_own_todos(
         changed_database(database, fails, "ALTER TABLE todos DROP CONSTRAINT fails"),
         pgbouncer(database, default_pool_size=server_connections) as pooler,
     ):
-        shared = Database(pooler.uri, repository.SESSION_SETUP_SQL)
+        shared = Database(pooler.uri)
         with shared.session(user_id="victim", timeout_seconds=20) as session:
             anothers, _ = repository.TodoRepository(session, "victim").create(TodoCreate(title="x"))
 

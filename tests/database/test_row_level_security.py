@@ -27,6 +27,7 @@ from tests.support.users import User
 from todo_api.database import repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.isolation import SESSION_SETUP_SQL
 from todo_api.models.page import TodoQuery
 from todo_api.models.todo import TodoCreate, TodoUpdate
 
@@ -61,7 +62,7 @@ def _results(
 
     Yields its name and what it returns or raises.
     """
-    database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
+    database = Database(lambda: uri)
     for name, operation in OPERATIONS.items():
         with database.session(user_id=user_id, timeout_seconds=8) as session:
             try:
@@ -168,7 +169,7 @@ def without_policies(new_database: Callable[[], str]) -> str:
 
 def _leaks(module: ModuleType, uri: str) -> list[str]:
     """Return the operations with which an intruder reads, changes or detects a victim's todo."""
-    database = Database(lambda: uri, repository.SESSION_SETUP_SQL)
+    database = Database(lambda: uri)
     with database.session(user_id="victim", timeout_seconds=8) as session:
         todo, _ = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))
     leaks, state = [], [("private", False)]
@@ -201,7 +202,7 @@ def test_removing_filters_leaks_todos_without_row_level_security(without_policie
 
 
 def test_a_statement_without_the_right_session_user_reads_and_writes_nothing(migrated: str) -> None:
-    database = Database(lambda: migrated, repository.SESSION_SETUP_SQL)
+    database = Database(lambda: migrated)
     with database.session(user_id="real", timeout_seconds=8) as session:
         todo = repository.TodoRepository(session, "real").create(TodoCreate(title="x"))[0]
     for caller in ("", "somebody else"):
@@ -228,7 +229,7 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
     with connection.cursor() as cursor:
         for statement in ("SELECT 1", "SELECT 1 / 0"):
             try:
-                cursor.execute(repository.SESSION_SETUP_SQL + statement, settings)
+                cursor.execute(SESSION_SETUP_SQL + statement, settings)
             except psycopg2.DataError:
                 assert statement == "SELECT 1 / 0"
             cursor.execute(show)

@@ -14,7 +14,7 @@ from tests.support.clusters import created
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
-from todo_api.database.repository import SESSION_SETUP_SQL, TodoRepository
+from todo_api.database.repository import TodoRepository
 from todo_api.database.url import url_reader
 from todo_api.models.page import TodoQuery
 from todo_api.models.todo import TodoCreate
@@ -59,7 +59,7 @@ class Instance:
             return read()
 
         self.user_id, self.reads, self.requests = user_id, 0, 0
-        self.database = Database(counted, SESSION_SETUP_SQL)
+        self.database = Database(counted)
 
     def run(self, stop: threading.Event) -> None:
         """Send requests until the end; any failure of one raises."""

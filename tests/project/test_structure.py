@@ -86,24 +86,22 @@ def test_each_library_is_imported_only_where_it_is_needed() -> None:
     framework = _using("fastapi", "starlette", "mangum")
     assert {path.partition("/")[0] for path in framework} == {"api", "app.py"}
     assert _using("psycopg2") == {f"database/{name}.py" for name in ("engine", "errors", "url")}
-    of_sqlalchemy = {
-        f"database/{name}.py" for name in ("engine", "errors", "readiness", "repository")
-    }
-    assert _using("sqlalchemy") == {*of_sqlalchemy, "models/tables.py"}
+    outside = {path for path in _using("sqlalchemy") if not path.startswith("database/")}
+    assert outside == {"models/tables.py"}
     assert _using("os", "pydantic_settings") == {"settings.py"}
 
 
-def test_only_the_repository_and_the_readiness_check_build_sql() -> None:
+def test_only_the_database_layer_builds_sql() -> None:
     builders = {"select", "insert", "update", "delete", "text"}
-    building = [
-        path.name
+    building = {
+        _layer(path)
         for path in MODULES
         if any(
             name.startswith("sql") and name.rpartition(".")[2] in builders
             for name in _imports(path) | _used(path)
         )
-    ]
-    assert building == ["readiness.py", "repository.py"]
+    }
+    assert building == {"database"}
 
 
 def test_no_file_of_the_application_has_more_than_250_lines() -> None:

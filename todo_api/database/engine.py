@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
 from todo_api.database import errors
+from todo_api.database.isolation import SESSION_SETUP_SQL
 from todo_api.database.url import may_start_tls_directly, unavailable
 
 # The first and the longest pause between attempts to connect, before jitter.
@@ -82,18 +83,15 @@ class Database:
     Nothing connects before a session's first statement.
     """
 
-    def __init__(self, read_url: Callable[[], str], session_setup_sql: str) -> None:
+    def __init__(self, read_url: Callable[[], str]) -> None:
         """Create the engine.
 
         Args:
             read_url: returns the libpq connection URL. Called at the first connection, and when the
                 login is refused.
-            session_setup_sql: SQL to send in the same message before every statement, with the
-                parameters `session_user_id` and `milliseconds` (the session's remaining time).
         """
         self._read_url = read_url
         self._reader = ThreadPoolExecutor()
-        self._session_setup_sql = session_setup_sql
         self._url = ""
         self._starts_tls_directly = False
         self._engine = self._create_engine()
@@ -148,7 +146,7 @@ class Database:
         milliseconds = math.ceil(max(0.001, wait.deadline - wait.statement_started) * 900)
         user_id = connection.get_execution_options()["user_id"]
         setup = {"session_user_id": user_id, "milliseconds": str(milliseconds)}
-        return self._session_setup_sql + statement, {**parameters, **setup}
+        return SESSION_SETUP_SQL + statement, {**parameters, **setup}
 
     def _connect(self) -> extensions.connection:
         """Connect, retrying until the deadline. Nothing has been sent yet, so a retry is safe."""

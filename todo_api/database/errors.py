@@ -8,6 +8,8 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy.engine import ExceptionContext
 
+from todo_api.models.tables import User
+
 # SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of
 # the caller or the code (https://www.postgresql.org/docs/current/errcodes-appendix.html). Any other
 # SQLSTATE is a bug.
@@ -29,6 +31,8 @@ _REFUSED = (
     "58",  # system error: an I/O error
     "XX",  # internal error
 )
+
+FOREIGN_KEY_VIOLATION = "23503"
 
 # Failures to connect have no SQLSTATE, only a text from libpq, the server or a pooler.
 LOGIN_REFUSED = "(password|SASL) authentication failed"
@@ -78,7 +82,11 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
     connected = context.connection is not None
     sqlstate = error.pgcode or ""
     message = connection_message(error)
-    refused = sqlstate.startswith(_REFUSED) or bool(re.search(NOT_FORWARDED, message))
+    refused = (
+        sqlstate.startswith(_REFUSED)
+        or bool(re.search(NOT_FORWARDED, message))
+        or _user_was_deleted(error)
+    )
     if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return None
     misconfigured = sqlstate.startswith(_MISCONFIGURED) or bool(re.search(PERMANENT, message))
@@ -89,6 +97,17 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
         sqlstate=error.pgcode,
         misconfigured=misconfigured,
     )
+
+
+def _user_was_deleted(error: psycopg2.Error) -> bool:
+    """Return whether the user's row went away while a statement wrote the user's first rows."""
+    keys_to_users = {
+        key.name
+        for table in User.metadata.sorted_tables
+        for key in table.foreign_key_constraints
+        if key.referred_table.name == User.__tablename__
+    }
+    return error.pgcode == FOREIGN_KEY_VIOLATION and error.diag.constraint_name in keys_to_users
 
 
 def reason_of(error: psycopg2.Error) -> str:

@@ -1,46 +1,72 @@
-"""Whether the schema has what the code needs, and keeps users apart."""
+"""Whether a database has what the code needs, and keeps users apart."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex, CreateTable
+from sqlmodel import Session, SQLModel
 
-from todo_api.models.tables import Todo
-
-# Without a user. The columns are those that the role may use, the policies those that apply to it.
-READINESS_SQL = """
-SELECT
-    current_user = 'todo_app' AND row_security_active('users') AND row_security_active('todos')
-        AS is_isolated,
-    ARRAY(
-        SELECT concat_ws(' ', tablename, cmd, qual, with_check) FROM pg_policies
-        WHERE tablename IN ('users', 'todos') AND roles && '{todo_app,public}' ORDER BY 1
-    ) AS policies,
-    ARRAY(
-        SELECT attname::text FROM pg_attribute
-        WHERE attrelid = 'todos'::regclass AND has_column_privilege(attrelid, attnum, 'SELECT')
-        AND has_column_privilege(attrelid, attnum, 'INSERT')
-        AND has_column_privilege(attrelid, attnum, 'UPDATE')
-    ) AS columns
-"""
-_CALLER = "current_setting('app.user_id'::text, true)"
-POLICIES = [
-    f"{table} ALL ({column} = {_CALLER}) ({column} = {_CALLER})"
-    for table, column in (("todos", "user_id"), ("users", "id"))
-]
+from todo_api.database.catalog import Facts, Relation, read_facts
+from todo_api.database.differences import Difference, isolation_differences, reset
+from todo_api.database.isolation import SCHEMA, quoted
 
 
 class NotReady(Exception):
-    """The schema is too old, or does not isolate users; the message says which."""
+    """The schema is too old, or does not isolate users; the message says in what."""
 
 
-def check_ready(session: Session) -> None:
-    """Check in one round trip that the schema has every column of the code, and isolates users.
+def check_ready(session: Session, *, every_column: bool = False) -> None:
+    """Check in one round trip that the database has what the code needs, and isolates users.
+
+    Args:
+        session: of any user, or of none.
+        every_column: see `read_facts`.
 
     Raises:
-        NotReady: it does not. (A database that was never migrated is `DatabaseUnavailable`.)
+        NotReady: it does not.
     """
-    row = session.connection().execute(sa.text(READINESS_SQL)).one()
-    if not row.is_isolated or row.policies != POLICIES:
-        raise NotReady("row-level security is off, or has other policies")
-    missing = {column.name for column in sa.inspect(Todo).columns} - set(row.columns)
-    if missing:
-        raise NotReady(f"todos lacks columns, or rights on them: {', '.join(sorted(missing))}")
+    facts = read_facts(session.connection(), every_column=every_column)
+    found = [*isolation_differences(facts), *schema_differences(facts)]
+    if found:
+        raise NotReady("; ".join(difference.what for difference in found))
+
+
+def schema_differences(facts: Facts) -> list[Difference]:
+    """Return which tables, columns and unique indexes of the models the database lacks."""
+    present = {
+        relation.name: relation for relation in facts.relations if relation.is_table_of_models
+    }
+    found: list[Difference] = []
+    for table in SQLModel.metadata.sorted_tables:
+        if table.name in present:
+            found += _of_definition(table, present[table.name], facts)
+        else:
+            found.append(Difference(f"the table {table.name} is missing", _ddl(CreateTable(table))))
+    return found
+
+
+def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterator[Difference]:
+    if not relation.is_on_search_path:
+        what = f"the search path does not lead to {relation}"
+        yield Difference(what, reset(facts, "search_path"))
+    for column in table.columns:
+        if column.name not in relation.columns:
+            what = f"{table.name} lacks the column {column.name}"
+            sql = f"ALTER TABLE {relation} ADD COLUMN {_ddl(CreateColumn(column))}"
+            yield Difference(what, sql)
+    for constraint in table.constraints:
+        is_unique = isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
+        if is_unique and constraint.name not in relation.unique_indexes:
+            what = f"{table.name} lacks {constraint.name}"
+            yield Difference(what, _ddl(AddConstraint(constraint)))
+    for index in table.indexes:
+        if index.unique and index.name not in relation.unique_indexes:
+            what = f"{table.name} lacks the unique index {index.name}, or it is invalid"
+            drop = f"DROP INDEX IF EXISTS {SCHEMA}.{quoted(str(index.name))}"
+            yield Difference(what, f"{drop}; {_ddl(CreateIndex(index))}")
+
+
+def _ddl(element: Any) -> str:
+    return " ".join(str(element.compile(dialect=postgresql.dialect())).split())  # type: ignore[no-untyped-call]

@@ -13,15 +13,6 @@ from todo_api.models.page import Cursor, TodoPage, TodoQuery
 from todo_api.models.tables import Todo, User
 from todo_api.models.todo import TodoCreate, TodoPublic, TodoUpdate
 
-# Sent with every statement, in the same message and so the same transaction. Row-level security
-# then limits the statement to the rows of the session's user. The settings end with the
-# transaction, before the pool's next client.
-SESSION_SETUP_SQL = (
-    "SELECT set_config('role', 'todo_app', true), "
-    "set_config('app.user_id', %(session_user_id)s, true), "
-    "set_config('statement_timeout', %(milliseconds)s, true); "
-)
-
 # Now, but always later than the previous value, even if the clock was set back.
 NEXT_UPDATED_AT: sa.ColumnElement[Any] = sa.func.greatest(
     sa.func.clock_timestamp(), col(Todo.updated_at) + timedelta(microseconds=1)

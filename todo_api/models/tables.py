@@ -1,4 +1,10 @@
-"""The database tables, as SQLModel classes."""
+"""The database tables, as SQLModel classes.
+
+Each table declares in its `info` whose its rows are: `owner` is the column with the user id of a
+row's owner, and `rights` are what statements may do, if not all four of SELECT, INSERT, UPDATE and
+DELETE. A table that every user may read, and none may change, declares `"shared": True` instead.
+Policies and rights follow from it: see todo_api/database/isolation.py.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +22,7 @@ SQLModel.metadata.naming_convention = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_name)s_fkey",
     "ck": "%(table_name)s_%(constraint_name)s_check",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
 }
 
 
@@ -28,6 +35,7 @@ class User(SQLModel, table=True):
     __tablename__ = "users"
     __table_args__ = (
         sa.CheckConstraint(f"char_length(id) BETWEEN 1 AND {USER_ID_MAX}", name="id_length"),
+        {"info": {"owner": "id", "rights": ["INSERT (id)"]}},  # statements only record their user
     )
 
     id: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
@@ -61,6 +69,7 @@ class Todo(SQLModel, table=True):
             unique=True,
             postgresql_where=sa.column("idempotency_key").is_not(None),
         ),
+        {"info": {"owner": "user_id"}},
     )
 
     id: UUID = Field(

@@ -1,0 +1,73 @@
+"""The models' tables: whose rows they hold, and how they refer to each other."""
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import SQLModel
+
+from todo_api.database.isolation import owner_of, table_isolations
+from todo_api.models import tables
+
+METADATA = SQLModel.metadata
+assert tables.Todo.metadata is METADATA
+
+
+@pytest.mark.parametrize("table", METADATA.sorted_tables, ids=str)
+def test_every_table_declares_its_owner_or_that_it_is_shared(table: sa.Table) -> None:
+    owner = owner_of(table)
+    if owner is not None:
+        column = table.columns[owner]
+        # PostgreSQL prints a policy on a column of another type with a cast.
+        assert type(column.type) is sa.Text
+        assert not column.nullable
+
+
+def _across_users(metadata: sa.MetaData) -> list[str]:
+    """Return the foreign keys by which a row may refer to a row of another owner.
+
+    PostgreSQL checks a foreign key without row-level security: such a key would tell whether
+    another user's row exists, and with ON DELETE CASCADE let that user delete this one's rows.
+    """
+    found = []
+    for table in metadata.sorted_tables:
+        for key in table.foreign_key_constraints:
+            owners = (owner_of(table), owner_of(key.referred_table))
+            pairs = [(element.parent.name, element.column.name) for element in key.elements]
+            if None not in owners and owners not in pairs:
+                found.append(f"{table.name} ({', '.join(key.column_keys)})")
+    return found
+
+
+def test_no_foreign_key_refers_to_a_row_of_another_owner() -> None:
+    assert _across_users(METADATA) == []
+
+
+def test_a_foreign_key_between_owned_tables_without_the_owner_is_found() -> None:
+    metadata = sa.MetaData()
+    owned = {"owner": "user_id"}
+    user = sa.Column("user_id", sa.Text)
+    sa.Table("lists", metadata, user, sa.Column("id", sa.Uuid, primary_key=True), info=owned)
+    sa.Table(
+        "items",
+        metadata,
+        sa.Column("user_id", sa.Text),
+        sa.Column("list_id", sa.Uuid, sa.ForeignKey("lists.id")),
+        sa.Column("other_id", sa.Uuid),
+        sa.ForeignKeyConstraint(["user_id", "other_id"], ["lists.user_id", "lists.id"]),
+        info=owned,
+    )
+    assert _across_users(metadata) == ["items (list_id)"]
+
+
+@pytest.mark.parametrize("info", [{}, {"owner": "user_id", "shared": True}, {"shared": False}])
+def test_a_table_that_declares_neither_or_both_is_named(info: dict[str, object]) -> None:
+    metadata = sa.MetaData()
+    sa.Table("lists", metadata, sa.Column("user_id", sa.Text), info=info)
+    with pytest.raises(ValueError, match="The table lists must declare in its `info` either"):
+        table_isolations(metadata)
+
+
+def test_a_shared_table_may_be_read_and_no_more() -> None:
+    metadata = sa.MetaData()
+    sa.Table("plans", metadata, sa.Column("id", sa.Text), info={"shared": True})
+    (plans,) = table_isolations(metadata)
+    assert (plans.owner, plans.condition, plans.rights) == (None, None, ("SELECT",))

@@ -1,0 +1,190 @@
+"""In what the isolation of a database differs from its description, and which SQL repairs it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from todo_api.database.catalog import Facts, Policy, Relation
+from todo_api.database.isolation import (
+    CALLER,
+    POLICY,
+    READ_AND_WRITE,
+    ROLE,
+    SCHEMA,
+    TableIsolation,
+    quoted,
+    table_isolations,
+)
+
+# A column that is compared with the session's user, as PostgreSQL prints it. Not CURRENT_USER,
+# which it prints in capitals.
+_OWN_ROWS = re.compile(rf'\(([a-z_][a-z0-9_]*|"[^"]+"|\([^()]+\)::text) = {re.escape(CALLER)}\)')
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which a database is not as the models describe it."""
+
+    what: str
+    """A clause that names the object."""
+    sql: str
+    """What makes it right."""
+    is_repairable: bool = False
+    """Whether a migration runs the SQL: it concerns only the role and the tables of the models."""
+
+
+def isolation_differences(facts: Facts) -> list[Difference]:
+    """Return in what the isolation differs from its description, in the order of repair.
+
+    Rights come last, so that nothing is granted before row-level security limits it.
+    """
+    described = {table.name: table for table in table_isolations()}
+    found = [*_of_role(facts), *_of_settings(facts)]
+    for relation in facts.relations:
+        if relation.is_table_of_models:
+            found += _of_row_security(relation, described[relation.name])
+    for relation in facts.relations:
+        if relation.is_table_of_models:
+            found += _of_rights(relation, described[relation.name])
+        else:
+            found += _of_other_relation(relation)
+    return found
+
+
+def _of_role(facts: Facts) -> Iterator[Difference]:
+    if facts.attributes is None:
+        yield Difference(
+            f"the role {ROLE} is missing", f"CREATE ROLE {ROLE} NOLOGIN", is_repairable=True
+        )
+    if not facts.may_switch:
+        option = " WITH SET TRUE" if facts.server_version >= 160_000 else ""
+        sql = f"GRANT {ROLE} TO {quoted(facts.login)}{option}"
+        yield Difference(f"{facts.login} may not switch to {ROLE}", sql, is_repairable=True)
+    for attribute, is_set in (facts.attributes or {}).items():
+        if is_set:
+            what = f"{ROLE} has the attribute {attribute}"
+            yield Difference(what, f"ALTER ROLE {ROLE} NO{attribute}", is_repairable=True)
+    for other in facts.memberships:
+        what = f"{ROLE} is a member of {other}"
+        yield Difference(what, f"REVOKE {other} FROM {ROLE}", is_repairable=True)
+    for schema in facts.creates_in:
+        what = f"{ROLE} may create in the schema {schema}"
+        sql = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM PUBLIC, {ROLE}"
+        yield Difference(what, sql, is_repairable=schema == SCHEMA)
+    if facts.may_create_schemas:
+        what = f"{ROLE} may create schemas in the database {facts.database}"
+        sql = f"REVOKE CREATE ON DATABASE {quoted(facts.database)} FROM PUBLIC, {ROLE}"
+        yield Difference(what, sql)
+    if not facts.may_use_schema:
+        sql = f"GRANT USAGE ON SCHEMA {SCHEMA} TO {ROLE}"
+        yield Difference(f"{ROLE} may not use the schema {SCHEMA}", sql, is_repairable=True)
+
+
+def _of_settings(facts: Facts) -> Iterator[Difference]:
+    if facts.row_security == "off":  # PostgreSQL would refuse every statement
+        yield Difference("row_security is off", reset(facts, "row_security"))
+    if facts.transaction_read_only == "on":
+        sql = reset(facts, "default_transaction_read_only")
+        yield Difference("transactions are read-only", sql)
+
+
+def reset(facts: Facts, setting: str) -> str:
+    """Return the SQL that gives a setting its default again, wherever it was changed."""
+    database, login = quoted(facts.database), quoted(facts.login)
+    return f"ALTER DATABASE {database} RESET {setting}; ALTER ROLE {login} RESET {setting}"
+
+
+def _of_row_security(relation: Relation, described: TableIsolation) -> Iterator[Difference]:
+    if relation.is_owned_by_role:
+        yield _owned_by_role(relation)
+    condition = described.condition
+    own_rows = Policy(
+        name=POLICY,
+        is_permissive=True,
+        command="*",
+        is_of_role_alone=True,
+        using=condition,
+        check=condition,
+    )
+    if relation.policies != ([own_rows] if condition else []):
+        yield _other_policies(relation, condition)
+    should_be_on = described.owner is not None
+    if relation.has_row_security is not should_be_on:
+        state, verb = ("off", "ENABLE") if should_be_on else ("on", "DISABLE")
+        what = f"row-level security is {state} on {relation.name}"
+        yield Difference(
+            what, f"ALTER TABLE {relation} {verb} ROW LEVEL SECURITY", is_repairable=True
+        )
+
+
+def _other_policies(relation: Relation, condition: str | None) -> Difference:
+    names = ", ".join(policy.name for policy in relation.policies) or "none"
+    what = f"{relation.name} does not have the policy as described, but {names}"
+    statements = [f"DROP POLICY {quoted(p.name)} ON {relation}" for p in relation.policies]
+    if condition:
+        # A policy of this name may exist for another role.
+        statements.append(f"DROP POLICY IF EXISTS {POLICY} ON {relation}")
+        statements.append(
+            f"CREATE POLICY {POLICY} ON {relation} TO {ROLE} "
+            f"USING {condition} WITH CHECK {condition}"
+        )
+    return Difference(what, "; ".join(statements), is_repairable=True)
+
+
+def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Difference]:
+    wanted = set(described.rights)
+    of_public = relation.rights_of("")
+    actual = relation.rights_of(ROLE) | of_public
+    if actual == wanted:
+        return
+    clauses = []
+    if wanted - actual:
+        clauses.append(f"may not {', '.join(sorted(wanted - actual))}")
+    if actual - wanted:
+        clauses.append(f"may {', '.join(sorted(actual - wanted))}")
+    what = f"{ROLE} {' and '.join(clauses)} on {relation.name}"
+    grantees = f"PUBLIC, {ROLE}" if of_public - wanted else ROLE
+    sql = (
+        f"REVOKE ALL ON {relation} FROM {grantees}; "
+        f"GRANT {', '.join(described.rights)} ON {relation} TO {ROLE}"
+    )
+    yield Difference(what, sql, is_repairable=True)
+
+
+def _of_other_relation(relation: Relation) -> Iterator[Difference]:
+    if relation.is_of_extension or not relation.is_in_usable_schema:
+        return
+    if relation.is_owned_by_role:  # the policies do not apply to a table's owner
+        yield _owned_by_role(relation)
+    of_public = relation.rights_of("")
+    rights = relation.rights_of(ROLE) | of_public
+    if not rights or _is_limited_to_own_rows(relation, rights):
+        return
+    what = f"{ROLE} may {', '.join(sorted(rights))} on {relation}, without a policy for own rows"
+    if of_public:  # others may need it
+        yield Difference(what, f"REVOKE ALL ON {relation} FROM PUBLIC, {ROLE}")
+    else:
+        yield Difference(what, f"REVOKE ALL ON {relation} FROM {ROLE}", is_repairable=True)
+
+
+def _is_limited_to_own_rows(relation: Relation, rights: set[str]) -> bool:
+    """Return whether the role is as safe there as on a table of the models.
+
+    So are the tables of a newer release, and those that a later one will drop.
+    """
+    if relation.is_security_invoker:  # a view with the rights of whoever reads it
+        return True
+    if not relation.has_row_security:
+        return False
+    if any(right.partition(" (")[0] not in READ_AND_WRITE for right in rights):
+        return False  # the policies do not apply to TRUNCATE, REFERENCES and TRIGGER
+    for policy in relation.policies:
+        for condition in (policy.using, policy.check):
+            if policy.is_permissive and condition and not _OWN_ROWS.fullmatch(condition):
+                return False
+    return True
+
+
+def _owned_by_role(relation: Relation) -> Difference:
+    sql = f"ALTER TABLE {relation} OWNER TO CURRENT_USER"
+    return Difference(f"{ROLE} owns {relation}", sql, is_repairable=True)
