@@ -4,15 +4,13 @@ import logging
 from functools import cache
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from todo_api.api import health, openapi, routes
+from todo_api.api import health, openapi, todos
 from todo_api.api.middleware import RequestMiddleware
-from todo_api.api.problems import problem_handler
+from todo_api.api.problems import HANDLED, problem_handler
 from todo_api.database.engine import Database
 from todo_api.database.url import url_reader
 from todo_api.settings import Settings
@@ -67,15 +65,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(RequestMiddleware),
         ],
         # FastAPI has its own handlers for these two. RequestMiddleware handles all others.
-        exception_handlers={
-            RequestValidationError: problem_handler,
-            HTTPException: problem_handler,
-        },
+        exception_handlers=dict.fromkeys(HANDLED, problem_handler),
     )
     app.state.settings = settings
     read_url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)
     app.state.database = Database(read_url)
-    app.include_router(routes.router)
+    app.include_router(todos.router)
     app.include_router(health.router)
     # FastAPI's documented way to change the document.
     app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]

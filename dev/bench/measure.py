@@ -225,7 +225,7 @@ def _pages(worker: Worker, database: str, sizes: Sizes) -> dict[int, float]:
     ((created_at, todo_id),) = run_sql(
         database, f"SELECT created_at, id::text {rows} OFFSET {offset} LIMIT 1"
     )
-    queries = {1: "", sizes.page: f"?cursor={Cursor(created_at, UUID(todo_id), None)}"}
+    queries = {1: "", sizes.page: f"?cursor={Cursor(created_at, UUID(todo_id))}"}
     times: dict[int, list[float]] = {page: [] for page in queries}
     for page, query in list(queries.items()) * sizes.pages:
         times[page].append(worker.invoke("list", query)["wall"])

@@ -15,7 +15,7 @@ from tests.support.assertions import CANARY, assert_problem, log_text
 from tests.support.servers import free_port
 from tests.support.sql import run_sql
 from tests.support.users import User
-from todo_api.database import repository
+from todo_api.database import todos as repository
 
 NOT_EXECUTED = "urn:todo-api:problem:database-unavailable:not-executed"
 

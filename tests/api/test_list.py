@@ -107,7 +107,8 @@ def test_page_is_one_index_scan_without_a_sort(
         (True, "todos_by_user_and_completion"),
     ]:
         filter_ = "" if is_completed is None else f"&is_completed={is_completed}"
-        for cursor in ("", f"&cursor={Cursor(created_at, todo_id, is_completed)}"):
+        filters = {} if is_completed is None else {"is_completed": str(is_completed)}
+        for cursor in ("", f"&cursor={Cursor(created_at, todo_id, filters)}"):
             with wire.watch() as traffic:
                 path = f"/v1/todos?limit=10{filter_}{cursor}"
                 assert lambda_api("GET", path, user="plan").status == 200

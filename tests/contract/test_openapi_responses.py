@@ -21,7 +21,7 @@ from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady
 from todo_api.models.page import Cursor
-from todo_api.models.todo import TodoPublic
+from todo_api.models.todos import TodoPublic
 
 PARAMETERS = {
     node["name"]: node["schema"]["examples"]
@@ -44,40 +44,31 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
     public = TodoPublic.model_validate(example)
     assert public.model_dump(mode="json") == example
     assert PARAMETERS["If-Match"] == PARAMETERS["If-None-Match"] == [public.etag]
-    cursor = Cursor(public.created_at, public.id, PARAMETERS["is_completed"][0])
+    cursor = Cursor(public.created_at, public.id)  # without a filter, so that it is valid alone
     assert PARAMETERS["cursor"] == [str(cursor)]
 
 
 def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
-    """All query parameters are sent together.
-
-    Each header and each content type is sent in a request of its own.
-    """
-    sent = 0
+    """Each parameter, each header and each content type is sent in a request of its own."""
     for operation_id, (_, _, operation) in OPERATIONS.items():
-        parameters = operation.get("parameters", [])
-        examples = {
-            (node["in"], node["name"]): node["schema"]["examples"][0] for node in parameters
-        }
-        query = {
-            name: json.dumps(value).strip('"')
-            for (part, name), value in examples.items()
-            if part == "query"
-        }
-        headers = [{name: value} for (part, name), value in examples.items() if part == "header"]
-        headers += [
-            {"Content-Type": name} for name in operation.get("requestBody", {}).get("content", {})
-        ]
-        for header in [{}, *headers]:
+        queries: list[dict[str, str]] = [{}]
+        headers: list[dict[str, str]] = [{}]
+        for parameter in operation.get("parameters", []):
+            example = json.dumps(parameter["schema"]["examples"][0]).strip('"')
+            if parameter["in"] == "query":
+                queries.append({parameter["name"]: example})
+            elif parameter["in"] == "header":
+                headers.append({parameter["name"]: parameter["schema"]["examples"][0]})
+        for media_type in operation.get("requestBody", {}).get("content", {}):
+            headers.append({"Content-Type": media_type})
+        requests = [(query, {}) for query in queries] + [({}, header) for header in headers]
+        for query, header in requests:
             request = request_for(operation_id, recreate_todo(lambda_api))
-            response = lambda_api(
-                **request | {"path": f"{request['path']}?{urlencode(query)}"}, headers=header
-            )
+            path = f"{request['path']}?{urlencode(query)}"
+            response = lambda_api(**request | {"path": path}, headers=header)
             documented_response(operation_id, response)
             # The version in the example of If-Match is never the version of this todo.
             assert response.status == 412 if "If-Match" in header else response.status < 300
-        sent += len(query) + len(headers)
-    assert sent == 3 + 6 + 4  # query parameters, headers and content types
     assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id'][0]}", user="alice").status == 404
 
 

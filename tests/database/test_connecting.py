@@ -19,8 +19,8 @@ from tests.support.assertions import assert_problem, database_failure, log_text
 from tests.support.refusing_server import refusing_server
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
-from todo_api.database.repository import TodoRepository
-from todo_api.models.page import TodoQuery
+from todo_api.database.todos import TodoRepository
+from todo_api.models.todos import TodoQuery
 
 # The texts of Neon's proxy: https://github.com/neondatabase/neon/tree/main/proxy/src
 USELESS = [

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from tests.support.clients import Api
 from tests.support.users import User, new_user
-from todo_api.database import repository
+from todo_api.database import todos as repository
 
 pytestmark = pytest.mark.pooled
 

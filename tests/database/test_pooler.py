@@ -18,10 +18,9 @@ from tests.support.fault_scenario import (
 )
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import changed_database
-from todo_api.database import repository
+from todo_api.database import todos as repository
 from todo_api.database.engine import Database
-from todo_api.models.page import TodoQuery
-from todo_api.models.todo import TodoCreate, TodoPublic
+from todo_api.models.todos import TodoCreate, TodoPublic, TodoQuery
 
 pytestmark = pytest.mark.pgbouncer
 

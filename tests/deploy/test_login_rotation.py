@@ -14,10 +14,9 @@ from tests.support.clusters import created
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
-from todo_api.database.repository import TodoRepository
+from todo_api.database.todos import TodoRepository
 from todo_api.database.url import url_reader
-from todo_api.models.page import TodoQuery
-from todo_api.models.todo import TodoCreate
+from todo_api.models.todos import TodoCreate, TodoQuery
 
 NAME = "/todo-api/dev/neon-database-url-runtime"
 

@@ -6,16 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeGuard
 
-from todo_api.database import repository
+from todo_api.database import rows, todos
 
-SOURCE = Path(repository.__file__).read_text()
+SOURCE = Path(rows.__file__).read_text()
 
 
 def _is_filter(node: ast.AST) -> TypeGuard[ast.Call]:
     return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "_owned"
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "owned"
     )
 
 
@@ -30,18 +28,26 @@ def filters() -> dict[str, set[int]]:
 
 
 def without_filters(lines: set[int]) -> ModuleType:
-    """Return a copy of the repository module without the filters on these lines."""
+    """Return a copy of the module with the repository, without the filters on these lines."""
 
     class RemoveFilters(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:
             self.generic_visit(node)
-            return node.args[0] if _is_filter(node) and node.lineno in lines else node
+            if _is_filter(node) and node.lineno in lines:
+                return ast.parse("sa.true()", mode="eval").body
+            return node
 
-    spec = importlib.util.spec_from_loader("without_filters", loader=None)
+    tree = ast.fix_missing_locations(RemoveFilters().visit(ast.parse(SOURCE)))
+    module = _module("todos", ast.parse(Path(todos.__file__).read_text()))
+    module.__dict__["rows"] = _module("rows", tree)
+    return module
+
+
+def _module(name: str, tree: ast.Module) -> ModuleType:
+    spec = importlib.util.spec_from_loader(name, loader=None)
     assert spec
     module = importlib.util.module_from_spec(spec)
-    tree = ast.fix_missing_locations(RemoveFilters().visit(ast.parse(SOURCE)))
-    exec(compile(tree, "without_filters", "exec"), module.__dict__)  # noqa: S102  # our own source
+    exec(compile(tree, name, "exec"), module.__dict__)  # noqa: S102  # our own source
     return module
 
 

@@ -15,7 +15,8 @@ from tests.support.clients import Context
 from tests.support.fault_scenario import UNKNOWN
 from tests.support.linearizability import Operation, Request, Todo
 from tests.support.proxy import FaultyProxy
-from todo_api.database import errors, repository
+from todo_api.database import errors
+from todo_api.database import todos as repository
 
 PROCESSES = 4
 USER = "linearizable"

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from todo_api.api.dependencies import SessionDep
 from todo_api.api.problems import DATABASE_PROBLEMS, NOT_READY, error_responses
+from todo_api.api.session import AnonymousSession
 from todo_api.database.readiness import check_ready
 
 router = APIRouter(tags=["probes"])
@@ -33,7 +33,7 @@ async def check_health() -> Status:
     "Polling it keeps Neon awake, which costs.",
     responses=error_responses(*DATABASE_PROBLEMS, NOT_READY),
 )
-def check_readiness(session: SessionDep) -> Status:
+def check_readiness(session: AnonymousSession) -> Status:
     """Check that the database answers, is migrated and isolates users."""
     check_ready(session)
     return Status(status="ready")

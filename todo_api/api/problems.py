@@ -19,7 +19,8 @@ from starlette.routing import Match
 
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady
-from todo_api.database.repository import IdempotencyKeyReused, PreconditionFailed, TodoNotFound
+from todo_api.database.rows import PreconditionFailed
+from todo_api.database.todos import IdempotencyKeyReused, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -88,9 +89,7 @@ TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this 
 METHOD_NOT_ALLOWED = ProblemType(
     405, "method-not-allowed", "This path does not support this method."
 )
-PRECONDITION_FAILED = ProblemType(
-    412, "precondition-failed", "The todo has changed since this version."
-)
+PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "It has changed since this version.")
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
     415, "unsupported-media-type", "This operation does not accept this Content-Type.", ACCEPT_PATCH
@@ -120,11 +119,17 @@ OUTCOME_UNKNOWN = ProblemType(
 NOT_READY = ProblemType(503, "not-ready", "The service is not ready.", RETRY_AFTER)
 
 BODY_PROBLEMS = (MALFORMED_BODY, UNSUPPORTED_MEDIA_TYPE)
-CREATE_PROBLEMS = (*BODY_PROBLEMS, INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
 DATABASE_PROBLEMS = (INTERNAL_ERROR, NOT_EXECUTED, OUTCOME_UNKNOWN)
 COMMON_PROBLEMS = (NOT_IDENTIFIED, BODY_TOO_LARGE, *DATABASE_PROBLEMS)
-READ_PROBLEMS = (TODO_NOT_FOUND, INVALID_REQUEST)
-WRITE_PROBLEMS = (*READ_PROBLEMS, PRECONDITION_FAILED)
+
+# What an exception of the database layer means.
+_EXCEPTIONS: Mapping[type[Exception], ProblemType] = {
+    TodoNotFound: TODO_NOT_FOUND,
+    PreconditionFailed: PRECONDITION_FAILED,
+    IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
+}
+HANDLED = (RequestValidationError, HTTPException, DatabaseUnavailable, NotReady, *_EXCEPTIONS)
+"""The exceptions that are ordinary answers."""
 
 # What an HTTPException means, ours or the framework's.
 _HTTP_EXCEPTIONS = (
@@ -166,12 +171,9 @@ async def problem_handler(request: Request, error: Exception) -> Response:
     match error:
         case RequestValidationError():
             problem, errors = INVALID_REQUEST, [_invalid_part(found) for found in error.errors()]
-        case TodoNotFound():
-            problem = TODO_NOT_FOUND
-        case PreconditionFailed():
-            problem = PRECONDITION_FAILED
-        case IdempotencyKeyReused():
-            problem, errors = IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_REUSED.errors
+        case _ if type(error) in _EXCEPTIONS:
+            problem = _EXCEPTIONS[type(error)]
+            errors = problem.errors
         case HTTPException(status_code=405):
             problem, headers = METHOD_NOT_ALLOWED, {"Allow": _allowed_methods(request)}
         case HTTPException(status_code=status) if status in _BY_STATUS:

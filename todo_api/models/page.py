@@ -1,53 +1,34 @@
-"""The list of todos: its query parameters, its pages and its cursors."""
+"""Pages of a list, newest first, and the cursors between them, with any filters."""
 
+import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from todo_api.models.todo import TodoPublic, rfc3339
+from todo_api.models.fields import SOME_ID, SOME_TIME, rfc3339
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
 
-_SOME_CURSOR = (
-    "MjAyNi0xMS0yMFQwOTozMDowMC4xMjM0NTZaIDBiMmI1ZWEwLTZhM2YtNGMxZS05YTU1LTNjMWY2YjdkMmYxMCBGYWxzZQ"
-)
-
-
-class TodoPage(BaseModel):
-    """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
-
-    items: Annotated[list[TodoPublic], Field(description="The todos of this page.")]
-    next_cursor: Annotated[
-        str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])
-    ]
-
 
 @dataclass(frozen=True)
 class Cursor:
-    """A position in the list: after the todo with this creation time and id, with this filter."""
+    """A position in a list: after the row with this creation time and id, with these filters."""
 
     created_at: datetime
     id: UUID
-    is_completed: bool | None
+    filters: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Format as base64url, so that clients treat it as opaque."""
-        text = f"{rfc3339(self.created_at)} {self.id} {self.is_completed}"
+        values = [rfc3339(self.created_at), str(self.id), self.filters]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
@@ -57,41 +38,49 @@ class Cursor:
         Raises:
             ValueError: it is any other text.
         """
-        with suppress(ValueError, KeyError, OverflowError):
-            created_at, id_, is_completed = urlsafe_b64decode(text + "==").decode().split(" ")
-            cursor = cls(datetime.fromisoformat(created_at), UUID(id_), _FILTERS[is_completed])
+        try:
+            created_at, id_, filters = json.loads(urlsafe_b64decode(text + "=="))
+            cursor = cls(datetime.fromisoformat(created_at), UUID(id_), filters)
             if str(cursor) == text:
                 return cursor
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            pass  # not ours
         raise PydanticCustomError("cursor", "Must be a next_cursor of this list")
 
 
-_FILTERS = {str(value): value for value in (None, False, True)}
+def filters_of(query: BaseModel) -> dict[str, str]:
+    """Return the filters of a list's query: its parameters but for `limit` and `cursor`."""
+    return _filters(vars(query))
 
 
-class TodoQuery(BaseModel):
-    """The list's query parameters."""
+def _filters(parameters: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: str(value)
+        for name, value in parameters.items()
+        if name not in ("limit", "cursor") and value is not None
+    }
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    limit: Annotated[
-        int, Field(ge=1, le=PAGE_MAX, description="The maximum number of todos.", examples=[20])
-    ] = PAGE_DEFAULT
-    is_completed: Annotated[
-        bool | None, Field(description="Only completed todos, or only open ones.", examples=[False])
-    ] = None
-    cursor: Annotated[
-        Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})] | None,
-        Field(
-            description="The `next_cursor` of an earlier page with the same `is_completed`.",
-            examples=[_SOME_CURSOR],
-        ),
-    ] = None
+def check_filters(cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
+    """Refuse the cursor of a list with other filters (a validator of the field `cursor`)."""
+    if cursor is not None and cursor.filters != _filters(info.data):
+        raise PydanticCustomError("cursor", "Must be used with the same filters as before")
+    return cursor
 
-    @field_validator("cursor")
-    @classmethod
-    def _belongs_to_filter(cls, cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
-        if cursor is None or "is_completed" not in info.data:
-            return cursor
-        if cursor.is_completed != info.data["is_completed"]:
-            raise PydanticCustomError("cursor", "Must be used with the same is_completed as before")
-        return cursor
+
+_SOME_CURSOR = str(Cursor(datetime.fromisoformat(SOME_TIME), UUID(SOME_ID)))
+
+Limit = Annotated[
+    int, Field(ge=1, le=PAGE_MAX, description="The maximum number of items.", examples=[20])
+]
+_ParsedCursor = Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})]
+CursorParameter = Annotated[
+    _ParsedCursor | None,
+    Field(
+        description="The `next_cursor` of an earlier page with the same filters.",
+        examples=[_SOME_CURSOR],
+    ),
+]
+NextCursor = Annotated[
+    str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])
+]

@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from todo_api.api.body import JsonRoute
-from todo_api.api.dependencies import TodosDep
-from todo_api.api.preconditions import (
+from todo_api.api.conditions import (
     IdempotencyKeyHeader,
     IfMatchVersions,
     IfNoneMatchHeader,
@@ -16,23 +15,29 @@ from todo_api.api.preconditions import (
 from todo_api.api.problems import (
     BODY_PROBLEMS,
     COMMON_PROBLEMS,
-    CREATE_PROBLEMS,
+    IDEMPOTENCY_KEY_REUSED,
     INVALID_REQUEST,
-    READ_PROBLEMS,
-    WRITE_PROBLEMS,
+    PRECONDITION_FAILED,
+    TODO_NOT_FOUND,
     documented_headers,
     error_responses,
 )
-from todo_api.models.page import TodoPage, TodoQuery
-from todo_api.models.todo import TodoCreate, TodoPublic, TodoUpdate
+from todo_api.api.session import CallerSession, CurrentUser
+from todo_api.database.todos import TodoRepository
+from todo_api.models.fields import SOME_ID
+from todo_api.models.todos import TodoCreate, TodoPage, TodoPublic, TodoQuery, TodoUpdate
 
 # `id` is a builtin function, so the parameter has another name in Python.
-TodoIdInPath = Annotated[
-    UUID,
-    Path(
-        alias="id", description="The todo's id.", examples=["0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"]
-    ),
-]
+TodoIdInPath = Annotated[UUID, Path(alias="id", description="The todo's id.", examples=[SOME_ID])]
+
+
+# Async, because FastAPI would run a plain function in a thread of its own.
+async def todos_of_caller(session: CallerSession, user_id: CurrentUser) -> TodoRepository:
+    """Return the caller's repository."""
+    return TodoRepository(session, user_id)
+
+
+TodosDep = Annotated[TodoRepository, Depends(todos_of_caller)]
 
 TODO_HEADERS = documented_headers({"ETag": "The todo's `etag`."})
 LOCATION = {"Location": "The path of the todo.", "Idempotency-Replayed": "`true` on a retry."}
@@ -42,6 +47,10 @@ CREATED: dict[int | str, dict[str, Any]] = {
     201: {"headers": TODO_HEADERS | documented_headers(LOCATION)}
 }
 TODO_OR_304 = TODO | {304: {"description": "The caller has this version.", "headers": TODO_HEADERS}}
+CREATE_PROBLEMS = error_responses(*BODY_PROBLEMS, INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
+READ_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST)
+WRITE_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST, PRECONDITION_FAILED)
+BODY_WRITE_PROBLEMS = error_responses(*BODY_PROBLEMS) | WRITE_PROBLEMS
 
 router = APIRouter(
     prefix="/v1/todos",
@@ -51,7 +60,7 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=CREATED | error_responses(*CREATE_PROBLEMS))
+@router.post("", status_code=201, responses=CREATED | CREATE_PROBLEMS)
 def create_todo(
     body: TodoCreate,
     todos: TodosDep,
@@ -72,9 +81,7 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPag
     return todos.list(query)
 
 
-@router.get(
-    "/{id}", response_model=TodoPublic, responses=TODO_OR_304 | error_responses(*READ_PROBLEMS)
-)
+@router.get("/{id}", response_model=TodoPublic, responses=TODO_OR_304 | READ_PROBLEMS)
 def retrieve_todo(
     todo_id: TodoIdInPath,
     todos: TodosDep,
@@ -88,7 +95,7 @@ def retrieve_todo(
     return todo
 
 
-@router.put("/{id}", responses=TODO | error_responses(*BODY_PROBLEMS, *WRITE_PROBLEMS))
+@router.put("/{id}", responses=TODO | BODY_WRITE_PROBLEMS)
 def replace_todo(
     todo_id: TodoIdInPath,
     body: TodoCreate,
@@ -102,7 +109,7 @@ def replace_todo(
 
 @router.patch(
     "/{id}",
-    responses=TODO | error_responses(*BODY_PROBLEMS, *WRITE_PROBLEMS),
+    responses=TODO | BODY_WRITE_PROBLEMS,
     openapi_extra={
         "requestBody": {"content": {"application/merge-patch+json": {"schema": _TODO_UPDATE}}}
     },
@@ -122,14 +129,14 @@ def update_todo(
     "/{id}",
     status_code=204,
     response_class=Response,  # the default would send a Content-Type without a body
-    responses=error_responses(*WRITE_PROBLEMS),
+    responses=WRITE_PROBLEMS,
 )
 def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> None:
     """Delete a todo permanently."""
     todos.delete(todo_id, versions)
 
 
-@router.post("/{id}/toggle", responses=TODO | error_responses(*WRITE_PROBLEMS))
+@router.post("/{id}/toggle", responses=TODO | WRITE_PROBLEMS)
 def toggle_todo(
     todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions
 ) -> TodoPublic:

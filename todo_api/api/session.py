@@ -1,4 +1,4 @@
-"""FastAPI dependencies: the caller's user id, their todos, and a session without a user."""
+"""FastAPI dependencies: the caller's user id, and sessions for them or for nobody."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,6 @@ from sqlmodel import Session
 
 from todo_api.api.identity import HEADER, user_id_of
 from todo_api.database.engine import Database
-from todo_api.database.repository import TodoRepository
 
 RESERVED_SECONDS = 1  # of the Lambda timeout, for non-database work
 
@@ -37,10 +36,10 @@ def _open_session(request: Request, user_id: str) -> Iterator[Session]:
         yield session
 
 
-async def todos_of_caller(request: Request, user_id: CurrentUser) -> AsyncIterator[TodoRepository]:
-    """Open the caller's repository."""
+async def session_of_caller(request: Request, user_id: CurrentUser) -> AsyncIterator[Session]:
+    """Open a session that row-level security shows the caller's rows."""
     with _open_session(request, user_id) as session:
-        yield TodoRepository(session, user_id)
+        yield session
 
 
 async def session_without_user(request: Request) -> AsyncIterator[Session]:
@@ -50,5 +49,5 @@ async def session_without_user(request: Request) -> AsyncIterator[Session]:
 
 
 # scope="function": the session is closed before the response is sent.
-TodosDep = Annotated[TodoRepository, Depends(todos_of_caller, scope="function")]
-SessionDep = Annotated[Session, Depends(session_without_user, scope="function")]
+CallerSession = Annotated[Session, Depends(session_of_caller, scope="function")]
+AnonymousSession = Annotated[Session, Depends(session_without_user, scope="function")]

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header
 
+from todo_api.models.fields import SOME_ETAG, version_of
 from todo_api.models.tables import IDEMPOTENCY_KEY_MAX
-from todo_api.models.todo import version_of
 
-_IF_MATCH = "Change the todo only if it still has this `etag`, else 412. `*` means any."
-_IF_NONE_MATCH = "Answer 304 without a body if the todo still has this `etag`."
+_IF_MATCH = "Write only if this is still the `etag`, else 412. `*` means any."
+_IF_NONE_MATCH = "Answer 304 without a body if this is still the `etag`."
 _IDEMPOTENCY_KEY = (
-    "Makes a retry safe: the first create with this key creates the todo, later ones return it."
+    "Makes a retry safe: the first create with this key creates, later ones return it."
 )
-_TAGS = ['"2026-11-20T09:30:00.123456Z"']
+_TAGS = [SOME_ETAG]
 _KEYS = ["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"]
 
 # Visible ASCII.

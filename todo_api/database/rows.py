@@ -1,0 +1,111 @@
+"""Statements on the rows of one user, for any table with an owner.
+
+Every one of them filters by the user. Where a table is named below, it stands for any.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from todo_api.models.page import Cursor
+from todo_api.models.tables import User
+
+
+class PreconditionFailed(Exception):
+    """The row has another version than the request names."""
+
+
+def owned(table: sa.Table, user_id: str) -> sa.ColumnElement[bool]:
+    """Return the condition for the rows of one user: `todos.user_id = 'alice'`."""
+    return table.columns[table.info["owner"]] == user_id
+
+
+def insert_row(table: sa.Table, user_id: str, values: Mapping[str, Any]) -> Insert:
+    """Insert a row of the user, and the user if it is their first row of all."""
+    # WITH new_user AS (INSERT INTO users (id) VALUES ('alice') ON CONFLICT DO NOTHING)
+    # INSERT INTO todos (user_id, …) VALUES ('alice', …)
+    user = insert(User).values(id=user_id).on_conflict_do_nothing().cte("new_user")
+    return insert(table).add_cte(user).values({table.info["owner"]: user_id, **values})
+
+
+def select_row(table: sa.Table, user_id: str, row_id: UUID) -> sa.Select[Any]:
+    """Select one row."""
+    # SELECT * FROM todos WHERE user_id = 'alice' AND id = '…'
+    return sa.select(table).where(owned(table, user_id), table.columns.id == row_id)
+
+
+def select_page(table: sa.Table, user_id: str, limit: int, cursor: Cursor | None) -> sa.Select[Any]:
+    """Select the newest rows, or those after the cursor, and one more if there is.
+
+    With an index on owner, time and id each page costs the same, however far down.
+    """
+    # SELECT * FROM todos WHERE user_id = 'alice' AND (created_at, id) < ('…', '…')
+    # ORDER BY created_at DESC, id DESC LIMIT 51
+    created_at, id_ = table.columns.created_at, table.columns.id
+    statement = sa.select(table).where(owned(table, user_id))
+    if cursor is not None:
+        statement = statement.where(
+            sa.tuple_(created_at, id_) < sa.tuple_(cursor.created_at, cursor.id)
+        )
+    return statement.order_by(created_at.desc(), id_.desc()).limit(limit + 1)
+
+
+def update_row(
+    table: sa.Table,
+    user_id: str,
+    row_id: UUID,
+    values: Mapping[str, Any],
+    versions: Collection[datetime] | None,
+) -> sa.Executable:
+    """Change one row if it has one of these versions, or any if None. See `_write_row`."""
+    # UPDATE todos SET …, updated_at = greatest(clock_timestamp(), updated_at + '1 microsecond')
+    # Now, but always later than the previous value, even if the clock was set back.
+    updated_at = sa.func.greatest(
+        sa.func.clock_timestamp(), table.columns.updated_at + timedelta(microseconds=1)
+    )
+    write = sa.update(table).values(**values, updated_at=updated_at)
+    return _write_row(table, user_id, row_id, write, versions)
+
+
+def delete_row(
+    table: sa.Table, user_id: str, row_id: UUID, versions: Collection[datetime] | None
+) -> sa.Executable:
+    """Delete one row if it has one of these versions, or any if None. See `_write_row`."""
+    return _write_row(table, user_id, row_id, sa.delete(table), versions)
+
+
+def _write_row(
+    table: sa.Table,
+    user_id: str,
+    row_id: UUID,
+    write: sa.Update | sa.Delete,
+    versions: Collection[datetime] | None,
+) -> sa.Executable:
+    """Return a statement whose result `written_row` reads."""
+    write = write.where(owned(table, user_id), table.columns.id == row_id).returning(table)
+    if versions is None:
+        return write
+    # WITH target AS (SELECT … WHERE user_id = 'alice' AND id = '…' FOR UPDATE),
+    #     written AS (UPDATE … FROM target WHERE … AND target.updated_at IN (…) RETURNING …)
+    # SELECT written.* FROM target LEFT JOIN written ON true
+    # FOR UPDATE: the version is compared after concurrent writes.
+    target = select_row(table, user_id, row_id).with_for_update().cte("target")
+    has_version = target.columns.updated_at.in_(versions)
+    written = write.where(table.columns.id == target.columns.id, has_version).cte("written")
+    return written.select().select_from(target.outerjoin(written, sa.true()))
+
+
+def written_row(result: sa.Result[Any]) -> sa.Row[Any] | None:
+    """Return the row that a write has changed or deleted, or None if the user has none.
+
+    Raises:
+        PreconditionFailed: the row has another version: all columns are null.
+    """
+    row = result.one_or_none()
+    if row is not None and row.id is None:
+        raise PreconditionFailed
+    return row

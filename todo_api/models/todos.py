@@ -1,0 +1,97 @@
+"""The bodies of todos: of requests, of responses, and the query of the list."""
+
+from hashlib import sha256
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, computed_field, field_validator
+
+from todo_api.models.fields import (
+    SOME_ETAG,
+    CreatedAt,
+    Description,
+    Id,
+    OwnerId,
+    Title,
+    UpdatedAt,
+    etag_of,
+)
+from todo_api.models.page import PAGE_DEFAULT, CursorParameter, Limit, NextCursor, check_filters
+
+IsCompleted = Annotated[
+    StrictBool, Field(description="Whether the todo is done. Default: false.", examples=[False])
+]
+
+
+class TodoCreate(BaseModel):
+    """The body of create and of replace: all fields that callers set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title
+    description: Description = None
+    is_completed: IsCompleted = False
+
+    def request_hash(self) -> bytes:
+        """SHA-256 of the normalized request, to detect a reused idempotency key."""
+        return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
+
+
+class TodoUpdate(BaseModel):
+    """The body of update, a JSON merge patch (RFC 7396): absent fields keep their values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    # The defaults are never used: `exclude_unset` drops the fields that were not sent.
+    title: Title = Field(default_factory=str)
+    description: Description = Field(default_factory=str)
+    is_completed: IsCompleted = Field(default_factory=bool)
+
+
+class TodoPublic(BaseModel):
+    """A todo."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: Id
+    user_id: OwnerId
+    title: Annotated[str, Field(description="The title, trimmed.", examples=["Buy milk"])]
+    description: Annotated[
+        str | None,
+        Field(
+            description="The description, with LF for CRLF. Null means none.",
+            examples=["Two of them"],
+        ),
+    ]
+    is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
+    created_at: CreatedAt
+    updated_at: UpdatedAt
+
+    # pydantic's documented way, which mypy does not know.
+    @computed_field(  # type: ignore[prop-decorator]
+        description="This version of the todo, for `If-Match`.", examples=[SOME_ETAG]
+    )
+    @property
+    def etag(self) -> str:
+        """The entity tag."""
+        return etag_of(self.updated_at)
+
+
+class TodoPage(BaseModel):
+    """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
+
+    items: Annotated[list[TodoPublic], Field(description="The todos of this page.")]
+    next_cursor: NextCursor
+
+
+class TodoQuery(BaseModel):
+    """The list's query parameters. The cursor is last, because it is compared with the filters."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    limit: Limit = PAGE_DEFAULT
+    is_completed: Annotated[
+        bool | None, Field(description="Only completed todos, or only open ones.", examples=[False])
+    ] = None
+    cursor: CursorParameter = None
+
+    _check_filters = field_validator("cursor")(check_filters)
