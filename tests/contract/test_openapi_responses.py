@@ -61,7 +61,9 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
                 headers.append({parameter["name"]: parameter["schema"]["examples"][0]})
         for media_type in operation.get("requestBody", {}).get("content", {}):
             headers.append({"Content-Type": media_type})
-        requests = [(query, {}) for query in queries] + [({}, header) for header in headers]
+        without: dict[str, str] = {}
+        requests = [(query, without) for query in queries]
+        requests += [(without, header) for header in headers]
         for query, header in requests:
             request = request_for(operation_id, recreate_todo(lambda_api))
             path = f"{request['path']}?{urlencode(query)}"

@@ -1,144 +1,29 @@
 """Row-level security and the filters of the statements: each isolates users without the other."""
 
-import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from types import ModuleType
-from typing import Any
-from uuid import UUID
 
 import psycopg2
 import pytest
-import sqlglot
-from sqlglot import exp
+from sqlmodel import SQLModel
 
 from migrations.__main__ import migrate
 from tests.support.apps import app_on
 from tests.support.clusters import empty_cluster
+from tests.support.documents.leaks import leaks
+from tests.support.documents.operations import operations_of
+from tests.support.documents.walk import new_caller
 from tests.support.machine import ROOT
-from tests.support.mutations import FILTER_LINES, filters, without_filters
-from tests.support.proxy import TrafficCounter
-from tests.support.sql import run_sql
-from tests.support.users import User
+from tests.support.mutations import without_filters
+from tests.support.sql import rows_of, run_sql
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SESSION_SETUP_SQL
-from todo_api.models.todos import TodoCreate, TodoQuery, TodoUpdate
-
-VERSIONS = [datetime(2026, 11, 20, 9, 30, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)]
-OPERATIONS: dict[str, Callable[[Any, UUID], Any]] = {
-    "create": lambda todos, _: todos.create(TodoCreate(title="x")),
-    "create with a key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
-    "create with the same key": lambda todos, _: todos.create(TodoCreate(title="x"), "a key"),
-    "list": lambda todos, _: todos.list(TodoQuery()),
-    "list by completion": lambda todos, _: todos.list(
-        TodoQuery.model_validate({"is_completed": "false"})
-    ),
-    "list from a cursor": lambda todos, _: todos.list(
-        TodoQuery.model_validate({"cursor": todos.list(TodoQuery(limit=1)).next_cursor})
-    ),
-    "retrieve": lambda todos, id_: todos.retrieve(id_),
-    "replace": lambda todos, id_: todos.replace(id_, TodoCreate(title="taken over")),
-    "update": lambda todos, id_: todos.update(id_, TodoUpdate(title="taken over again")),
-    "update without fields": lambda todos, id_: todos.update(id_, TodoUpdate()),
-    "update of a version": lambda todos, id_: todos.update(id_, TodoUpdate(title="z"), VERSIONS),
-    "toggle": lambda todos, id_: todos.toggle(id_),
-    "toggle of a version": lambda todos, id_: todos.toggle(id_, VERSIONS),
-    "delete of a version": lambda todos, id_: todos.delete(id_, VERSIONS),
-    "delete": lambda todos, id_: todos.delete(id_),
-}
-
-
-def _results(
-    module: ModuleType, uri: str, user_id: str, todo_id: UUID
-) -> Iterator[tuple[str, Any]]:
-    """Run each operation of the repository in `module`.
-
-    Yields its name and what it returns or raises.
-    """
-    database = Database(lambda: uri)
-    for name, operation in OPERATIONS.items():
-        with database.session(user_id=user_id, timeout_seconds=8) as session:
-            try:
-                result = operation(module.TodoRepository(session, user_id), todo_id)
-            except (module.TodoNotFound, module.rows.PreconditionFailed) as error:
-                result = error
-        yield name, result
-
-
-# --- the filter in each statement -----------------------------------------------------------------
-
-
-@pytest.fixture
-def statements(
-    environment: dict[str, str], wire: TrafficCounter, carol: User
-) -> Callable[[ModuleType], list[str]]:
-    """A function that returns the statements that a repository sends for Carol.
-
-    One statement for each operation of the repository in a module.
-    """
-
-    def sent(module: ModuleType) -> list[str]:
-        with wire.watch() as traffic:
-            list(
-                _results(
-                    module, environment["NEON_DATABASE_URL"], carol.id, UUID(carol.todos[0]["id"])
-                )
-            )
-        return traffic.statements
-
-    return sent
-
-
-def _unfiltered(statement: str, user_id: str) -> list[str]:
-    """Return the parts of a statement that access todos without their own `user_id = caller`."""
-    _session_setup, parsed = sqlglot.parse(statement, dialect="postgres")
-    assert parsed
-    found = []
-    for part in parsed.find_all(exp.Select, exp.Update, exp.Delete, exp.Insert):
-        alone = part.copy()
-        alone.set("with_", None)
-        if "todos" not in [table.name for table in alone.find_all(exp.Table)]:
-            continue
-        if isinstance(alone, exp.Insert):
-            columns = [column.name for column in alone.this.expressions]
-            owner = alone.expression.expressions[0].expressions[columns.index("user_id")]
-            conditions: list[exp.Expr] = [exp.column("user_id", "todos").eq(owner)]
-        else:
-            where = alone.args["where"].this if alone.args.get("where") else exp.true()
-            conditions = list(where.flatten()) if isinstance(where, exp.And) else [where]
-        if f"todos.user_id = '{user_id}'" not in [condition.sql() for condition in conditions]:
-            found.append(part.sql())
-    return found
-
-
-def test_every_access_to_todos_filters_by_the_user(
-    statements: Callable[[ModuleType], list[str]], carol: User
-) -> None:
-    methods = {
-        name for name, _ in inspect.getmembers(repository.TodoRepository, inspect.isfunction)
-    }
-    assert {name.partition(" ")[0] for name in OPERATIONS} == {
-        name for name in methods if not name.startswith("_")
-    }
-    sent = statements(repository)
-    assert len(sent) == len(OPERATIONS) + 1  # a page was read for its cursor
-    assert all("todos" in statement for statement in sent)
-    assert [_unfiltered(statement, carol.id) for statement in sent] == [[]] * len(sent)
-
-
-@pytest.mark.parametrize("line", FILTER_LINES)
-def test_removing_any_one_filter_is_detected(
-    line: int, statements: Callable[[ModuleType], list[str]], carol: User
-) -> None:
-    assert any(
-        _unfiltered(statement, carol.id) for statement in statements(without_filters({line}))
-    )
-
+from todo_api.models.todos import TodoCreate, TodoQuery
 
 # --- one protection without the other -------------------------------------------------------------
 
@@ -148,44 +33,38 @@ def without_policies(new_database: Callable[[], str]) -> str:
     """The URI of a migrated database without row-level security."""
     uri = new_database()
     migrate(uri)
-    for table in ("todos", "users"):
-        run_sql(
-            uri,
-            f"DROP POLICY own_rows ON {table}",
-            f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY",
-        )
+    for table in SQLModel.metadata.tables:
+        run_sql(uri, f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     return uri
 
 
-def _leaks(module: ModuleType, uri: str) -> list[str]:
-    """Return the operations with which an intruder reads, changes or detects a victim's todo."""
-    database = Database(lambda: uri)
-    with database.session(user_id="victim", timeout_seconds=8) as session:
-        todo, _ = repository.TodoRepository(session, "victim").create(TodoCreate(title="private"))
-    leaks, state = [], [("private", False)]
-    for name, result in _results(module, uri, "intruder", todo.id):
-        before = state
-        # The id is a UUID.
-        state = run_sql(uri, f"SELECT title, is_completed FROM todos WHERE id = '{todo.id}'")  # noqa: S608
-        reveals_existence = isinstance(result, module.rows.PreconditionFailed)
-        if reveals_existence or "victim" in repr(result) or state != before:
-            leaks.append(name)
-    return leaks
+def _leaks(uri: str, *, briefly: bool = False) -> list[str]:
+    """Return the requests with which a user reads, changes or detects what is another's."""
+    with app_on(uri) as api:
+        victim = new_caller("victim", api)
+        intruder = new_caller("intruder", api)
+        return leaks(victim, intruder, lambda: rows_of(uri, victim.user_id), briefly=briefly)
 
 
-@pytest.mark.parametrize("line", FILTER_LINES)
-def test_row_level_security_isolates_users_without_a_filter(migrated: str, line: int) -> None:
-    assert _leaks(without_filters({line}), migrated) == []
+def test_row_level_security_isolates_users_without_the_filters(migrated: str) -> None:
+    with without_filters():
+        assert _leaks(migrated) == []
 
 
 def test_the_filters_isolate_users_without_row_level_security(without_policies: str) -> None:
-    assert _leaks(repository, without_policies) == []
+    assert _leaks(without_policies) == []
 
 
-def test_removing_filters_leaks_todos_without_row_level_security(without_policies: str) -> None:
-    leaks = [_leaks(without_filters(lines), without_policies) for lines in filters().values()]
-    assert all(leaks)
-    assert set().union(*leaks) == {name for name in OPERATIONS if not name.startswith("create")}
+def test_without_both_every_operation_on_an_item_reaches_another_users(
+    without_policies: str,
+) -> None:
+    with without_filters():
+        found = _leaks(without_policies)
+    reached = {name for request in found for name in re.findall(r"^\w+", request)}
+    with app_on(without_policies) as api:
+        on_an_item = {operation.name for operation in operations_of(api) if operation.ids}
+    assert on_an_item
+    assert on_an_item <= reached
 
 
 # --- the session's settings -----------------------------------------------------------------------
@@ -259,6 +138,7 @@ def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_by
             assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
             assert call("GET", "/v1/todos", user="alice").json()["items"][0]["title"] == "x"
         assert run_sql(uri, "SELECT current_user, count(*) FROM todos") == [("neondb_owner", 1)]
-        assert _leaks(without_filters(set(FILTER_LINES)), uri) == []
+        with without_filters():
+            assert _leaks(uri, briefly=True) == []
         migrate(uri, "base")
         migrate(uri)

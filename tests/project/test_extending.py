@@ -37,7 +37,10 @@ def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> No
     (folder / "docs/openapi.json").write_text(run(sys.executable, "-m", "dev.openapi"))
     for check in (["check"], ["format", "--check"]):
         run(sys.executable, "-m", "ruff", *check, ".")
-    names = ("api/test_operations", "contract/test_openapi", "database/test_row_level_security")
+    names = (
+        *("api/test_operations", "contract/test_openapi"),
+        *("database/test_row_level_security", "database/test_statements"),
+    )
     tests = [f"tests/{name}.py" for name in names]
     options = ["-q", "-p", "no:cacheprovider", "-k", "not local and not bypassrls"]
     output = run(sys.executable, "-m", "pytest", *options, *tests)

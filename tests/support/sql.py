@@ -5,6 +5,9 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
+from sqlmodel import SQLModel
+
+from todo_api.database.isolation import owner_of
 
 
 def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
@@ -27,3 +30,14 @@ def changed_database(uri: str, change: str, *undo: str) -> Iterator[None]:
         yield
     finally:
         run_sql(uri, *undo)
+
+
+def rows_of(uri: str, user_id: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a user, each with its table."""
+    queries = []
+    for table in SQLModel.metadata.sorted_tables:
+        owner = owner_of(table)
+        if owner is not None:
+            rows = f"SELECT '{table.name}', row::text FROM {table.name} AS row"  # noqa: S608  # our own names
+            queries.append(f"{rows} WHERE {owner} = '{user_id}'")
+    return run_sql(uri, " UNION ALL ".join(queries) + " ORDER BY 1, 2")

@@ -1,0 +1,103 @@
+"""What the walk over the API's operations cannot send, it names. Tried on documents of its own."""
+
+from json import dumps
+from typing import Any
+
+import pytest
+
+from tests.support.clients import Api, Response
+from tests.support.documents.operations import CannotSend, operations_of
+from tests.support.documents.walk import Caller
+
+TEXT: dict[str, Any] = {"type": "string", "examples": ["x"]}
+WITHOUT_EXAMPLE: dict[str, Any] = {"type": "string"}
+
+
+def _operation(*parameters: tuple[str, str, dict[str, Any]], **members: Any) -> dict[str, Any]:
+    """Describe an operation with these parameters, and these members of the body."""
+    operation: dict[str, Any] = {
+        "parameters": [
+            {"in": place, "name": name, "schema": schema} for place, name, schema in parameters
+        ]
+    }
+    if members:
+        schema = {"type": "object", "properties": members}
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+def _sent(paths: dict[str, dict[str, Any]], status: int = 200) -> list[tuple[str, str, Any]]:
+    """Send every request of a document, and return what an API with this document receives."""
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            operation["operationId"] = f"{method} {path}"
+    received = []
+
+    def respond(method: str, path: str, *rest: Any) -> Response:
+        if path == "/openapi.json":
+            return Response(200, {}, dumps({"paths": paths}).encode())
+        _headers, body = rest
+        received.append((method, path, body and body.decode()))
+        return Response(status, {}, dumps({"id": 7, "next_cursor": None}).encode())
+
+    api = Api(respond)
+    caller = Caller(api, "caller", operations_of(api))
+    for operation in caller.operations:
+        for request in caller.requests(operation):
+            caller.send(request)
+    return received
+
+
+def test_options_are_sent_alone_and_together() -> None:
+    search = _operation(("query", "word", TEXT), ("query", "ascending", {"type": "boolean"}))
+    assert _sent({"/v1/found": {"get": search}}) == [
+        ("GET", "/v1/found", None),
+        ("GET", "/v1/found?word=x", None),
+        ("GET", "/v1/found?ascending=false", None),
+        ("GET", "/v1/found?word=x&ascending=false", None),
+    ]
+
+
+def test_ids_and_references_are_those_of_new_items() -> None:
+    received = _sent(
+        {
+            "/v1/lists": {"post": _operation(title=TEXT)},
+            "/v1/lists/{list_id}/todos": {"get": _operation()},
+            "/v1/todos": {"get": _operation(("query", "list_id", WITHOUT_EXAMPLE))},
+        }
+    )
+    assert received[-4:] == [
+        ("GET", "/v1/lists/7/todos", None),
+        ("GET", "/v1/todos", None),
+        ("POST", "/v1/lists", "{}"),
+        ("GET", "/v1/todos?list_id=7", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "operation", "message"),
+    [
+        ("/v1/a", "get", _operation(("query", "word", WITHOUT_EXAMPLE)), "no example of word"),
+        ("/v1/a", "post", _operation(word=WITHOUT_EXAMPLE), "no example of word"),
+        ("/v1/a", "get", _operation(("query", "b_id", WITHOUT_EXAMPLE)), "no example of b_id"),
+        ("/v1/a/{id}", "get", _operation(), "no POST of /v1/a"),
+        ("/v1/a", "put", _operation(("header", "If-Match", TEXT)), "has no ETag"),
+        ("/v1/a", "get", _operation(("query", "cursor", TEXT)), "a cursor needs a limit"),
+        ("/v1/a", "get", _operation(("cookie", "word", TEXT)), "word is in the cookie"),
+        ("/v1/a", "put", {"requestBody": {"content": {"text/plain": {}}}}, "not application/json"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(
+    path: str, method: str, operation: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CannotSend, match=f"^{method} {path}: .*{message}"):
+        _sent({path: {method: operation}})
+
+
+def test_a_refused_creation_and_an_empty_page_are_named() -> None:
+    items = {"post": _operation(title=TEXT)}
+    page = _operation(("query", "limit", TEXT), ("query", "cursor", TEXT))
+    with pytest.raises(CannotSend, match=r"get /v1/a/\{id\}, creating its item: 422"):
+        _sent({"/v1/a": items, "/v1/a/{id}": {"get": _operation()}}, status=422)
+    with pytest.raises(CannotSend, match="get /v1/a: an item like the examples has no next_cursor"):
+        _sent({"/v1/a": {**items, "get": page}})
