@@ -265,29 +265,21 @@ def test_pages_contain_each_todo_once_and_cursors_need_no_escaping(api: Api) -> 
 
 
 @pytest.mark.parametrize(
-    "authorizer",
+    ("make_event", "authorizer"),
     [
-        {
-            "jwt": {
-                "claims": {"sub": "mallory", "iss": "https://issuer.example"},
-                "scopes": ["email"],
-            }
-        },
-        {"jwt": {"claims": {"sub": "mallory"}, "scopes": None}},
-        {"lambda": {"sub": "mallory"}},
-        {"lambda": None},
-        {
-            "iam": {
-                "accessKey": "ARIA",
-                "accountId": "1234567890",
-                "userId": "mallory",
-                "cognitoIdentity": None,
-            }
-        },
+        (http_api_event, {"jwt": {"claims": {"sub": "mallory"}, "scopes": ["email"]}}),
+        (http_api_event, {"lambda": {"sub": "mallory"}}),
+        (http_api_event, {"lambda": None}),
+        (http_api_event, {"iam": {"userId": "mallory", "cognitoIdentity": None}}),
+        (rest_api_event, {"claims": {"sub": "mallory"}}),
+        (rest_api_event, {"principalId": "mallory", "sub": "mallory"}),
     ],
 )
-def test_header_mode_ignores_the_authorizer(carol: User, authorizer: dict[str, Any]) -> None:
-    event = http_api_event("GET", ALL, {"X-User-Id": carol.id}, None, authorizer=authorizer)
+def test_header_mode_ignores_the_authorizer(
+    carol: User, make_event: Callable[..., dict[str, Any]], authorizer: dict[str, Any]
+) -> None:
+    event = make_event("GET", ALL, {"X-User-Id": carol.id}, None)
+    event["requestContext"]["authorizer"] = authorizer
     assert invoke(event).json()["items"] == [carol.todos[1], carol.todos[0]]
 
 

@@ -46,7 +46,7 @@ _SECURITY_SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A token that API Gateway's JWT authorizer verifies. "
+        "description": "A token that API Gateway's authorizer verifies. "
         "The user id is its claim `sub`.",
     },
 }

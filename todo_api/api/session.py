@@ -17,7 +17,7 @@ RESERVED_SECONDS = 1  # of the Lambda timeout, for non-database work
 async def current_user(request: Request) -> str:
     """Return the caller's user id."""
     source = request.app.state.settings.identity_source
-    return user_id_of(source, request.headers.get(HEADER), request.scope.get("aws.event"))
+    return user_id_of(source, request.headers.getlist(HEADER), request.scope.get("aws.event"))
 
 
 CurrentUser = Annotated[str, Depends(current_user)]
