@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLCertVerificationError, SSLContext
@@ -16,10 +17,13 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.support.authorizer import AUDIENCE, ISSUER, Provider, extract
 from tests.support.machine import ROOT
+from tests.support.servers import free_port, start_server
 from tests.support.stage import NAMES, ORIGINS, Stage
 from tests.support.stage_proxy import FAULTS, stage_proxy, token_of
 from tests.support.users import User
+from todo_api.api.openapi import _SECURITY_SCHEMES as SECURITY_SCHEMES
 
 RUN_EACH = """
 import sys, pytest
@@ -114,6 +118,77 @@ def test_with_tokens_each_user_is_that_of_a_token_and_only_created_todos_are_del
         assert stage.todos() == []
         with pytest.raises(pytest.skip.Exception, match="needs the header mode"):
             stage("GET", "/v1/todos", user="carol")
+
+
+@pytest.fixture
+def authorized_stage(
+    environment: dict[str, str], tls: SSLContext, tmp_path: Path
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """A stage with the example's authorizer: its URL, and the variables of `make verify`."""
+    extract(tmp_path)
+    with ExitStack() as stack:
+        provider = stack.enter_context(Provider("EdDSA").serving())
+        settings = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS_URL": provider.url}
+        mode = {"IDENTITY_SOURCE": "authorizer", "PYTHONPATH": str(tmp_path)}
+        port = free_port()
+        server = start_server(
+            port, environment | settings | mode, module="tests.support.stage_gateway"
+        )
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        end = int(time.time()) + 3600
+        tokens = {
+            f"{name.upper()}_TOKEN": provider.token("EdDSA", sub=f"{name}@example", exp=end)
+            for name in NAMES
+        }
+        yield stack.enter_context(stage_proxy(port, tls)), tokens
+
+
+def test_quick_run_passes_with_tokens_that_the_examples_authorizer_verifies(
+    authorized_stage: tuple[str, dict[str, str]], run_each: Callable[..., list[tuple[int, str]]]
+) -> None:
+    url, tokens = authorized_stage
+    ((code, output),) = run_each(f"--url {url} --quick", **tokens)
+    assert (code, " passed" in output) == (0, True), output
+
+
+def test_with_the_examples_authorizer_only_v1_needs_a_token(
+    authorized_stage: tuple[str, dict[str, str]], authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    url, tokens = authorized_stage
+    preflight = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    with closing(Stage(url)) as stage:
+        for path in ("/v1/todos", "/health", "/docs"):
+            response = stage("OPTIONS", path, headers=preflight)
+            assert response.status == 200
+            assert response.headers["access-control-allow-origin"] == "https://app.example"
+        for path in ("/health", "/ready", "/docs", "/openapi.json"):
+            assert stage("GET", path).status == 200
+        assert stage("GET", "/openapi.json").json()["components"]["securitySchemes"] == {
+            "Caller": SECURITY_SCHEMES["authorizer"]
+        }
+        for authorization, status in {
+            "": 401,
+            "Bearer x": 403,
+            f"Bearer {tokens['ALICE_TOKEN']}x": 403,
+            f"Bearer {tokens['ALICE_TOKEN']}": 200,
+        }.items():
+            headers = {"Authorization": authorization, "X-User-Id": "mallory"}
+            assert stage("GET", "/v1/todos", headers=headers).status == status
+
+
+@pytest.mark.soak
+def test_complete_run_passes_with_tokens_that_the_examples_authorizer_verifies(
+    authorized_stage: tuple[str, dict[str, str]], run_each: Callable[..., list[tuple[int, str]]]
+) -> None:
+    url, tokens = authorized_stage
+    ((code, output),) = run_each(f"--url {url}", **tokens)
+    assert code == 0, output
 
 
 @pytest.mark.soak

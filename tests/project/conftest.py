@@ -1,9 +1,12 @@
-"""Fixtures of the tests of docs/calling.md."""
+"""Fixtures of the tests of docs/calling.md, and of the example of an authorizer."""
 
+from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
+from tests.support.authorizer import Provider, extract
 from tests.support.calling import TypeScriptModule
 from tests.support.clients import Api
 from tests.support.users import User
@@ -21,3 +24,16 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> TypeScriptModule:
 def dora(local_api: Api) -> User:
     """A user of the local server, without todos."""
     return User(f"dora|{next(_numbers)}", local_api, [])
+
+
+@pytest.fixture(scope="session")
+def authorizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The authorizer.py of docs/extending/4-authorizer.patch."""
+    return extract(tmp_path_factory.mktemp("authorizer"))
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    """An identity provider with a key of each algorithm, which no test changes."""
+    with Provider("RS256", "ES256", "EdDSA").serving() as provider:
+        yield provider

@@ -11,8 +11,9 @@ import re
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
-from tests.support.clients import invoke
+from tests.support.clients import Response, invoke
 from tests.support.events import http_api_event
 
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110, section 5.5
@@ -39,18 +40,27 @@ class Gateway(BaseHTTPRequestHandler):
             return
         size = int(fields.get("content-length", 0))
         body = self.rfile.read(size) if size else None
-        scheme, _, token = fields.get("authorization", "").partition(" ")
-        authorizer = None
-        if scheme == "Bearer" and token.startswith(_PREFIX):
-            authorizer = {"jwt": {"claims": {"sub": token.removeprefix(_PREFIX)}, "scopes": None}}
-        response = invoke(
-            http_api_event(self.command, self.path, fields, body, authorizer=authorizer)
-        )
+        self.path = self.requestline.split()[
+            1
+        ]  # it has only one of several slashes at the beginning
+        verdict = self.authorize(fields)
+        if isinstance(verdict, Response):
+            response = verdict
+        else:
+            event = http_api_event(self.command, self.path, fields, body, authorizer=verdict)
+            response = invoke(event)
         self.send_response_only(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(response.body)
+
+    def authorize(self, fields: dict[str, str]) -> dict[str, Any] | Response | None:
+        """Return what an authorizer leaves in the event, or a response of the gateway's own."""
+        scheme, _, token = fields.get("authorization", "").partition(" ")
+        if scheme == "Bearer" and token.startswith(_PREFIX):
+            return {"jwt": {"claims": {"sub": token.removeprefix(_PREFIX)}, "scopes": None}}
+        return None
 
     def log_message(self, *_: object) -> None:
         """Log nothing: the application logs each request."""
