@@ -276,19 +276,21 @@ def test_database_url_in_the_environment_is_not_packaged(project: Project) -> No
     assert not any(CANARY.encode() in content for content in files)
 
 
+@pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(
-    tmp_path: Path,
+    tmp_path: Path, stage: str
 ) -> None:
     page = (ROOT / "docs/operations.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
     configuration = yaml.safe_load((project.folder / "serverless.yml").read_text())
     shown = yaml.safe_load(block)
-    configuration["params"]["default"] |= shown["params"]["default"]
+    for name, parameters in shown["params"].items():
+        configuration["params"][name] |= parameters
     configuration["provider"]["httpApi"] |= shown["provider"]["httpApi"]
     configuration["functions"]["api"]["events"] += shown["functions"]["api"]["events"]
     (project.folder / "serverless.yml").write_text(yaml.safe_dump(configuration))
-    outcome = project.run("package")
+    outcome = project.run("package", "--stage", stage)
     assert outcome.returncode == 0, outcome.stderr
     function = project.resources["ApiLambdaFunction"]["Properties"]
     assert function["Environment"]["Variables"]["IDENTITY_SOURCE"] == "authorizer"

@@ -236,7 +236,7 @@ def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
     table = {
         int(status): row[-1].split(";")[0].strip() for row in rows for status in row[0].split(",")
     }
-    assert set(table) == {401, 413, 429, 500, 502, 503}
+    assert set(table) == {401, 403, 413, 429, 500, 502, 503}
     script = f"""
         const ask = async () => {{
           const errors = [];
@@ -254,6 +254,8 @@ def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
     (readable, hidden), _ = module.run(dora, script, *responses * 2)
     for status, kind, outcome in readable:
         assert kind == "about:blank"
-        assert outcome == ("refused" if status in (401, 413) else table[status].replace(" ", "-"))
+        assert outcome == (
+            "refused" if status in (401, 403, 413) else table[status].replace(" ", "-")
+        )
     assert [status for status, *_ in readable] == list(table)
     assert hidden == [["TypeError", "unknown"]] * len(table)
