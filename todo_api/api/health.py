@@ -9,7 +9,9 @@ from todo_api.api.problems import DATABASE_PROBLEMS, NOT_READY, error_responses
 from todo_api.api.session import AnonymousSession
 from todo_api.database.readiness import check_ready
 
-router = APIRouter(tags=["probes"])
+TAG = {"name": "probes", "description": "Health checks. These need no user."}
+
+router = APIRouter(tags=[TAG["name"]])
 
 
 class Status(BaseModel):

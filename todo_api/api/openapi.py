@@ -8,24 +8,19 @@ from todo_api.api.identity import HEADER
 from todo_api.api.problems import Problem
 
 DESCRIPTION = """\
-Every request below `/v1` names its user and sees only that user's todos. \
+Every request below `/v1` names its user and sees only what that user owns. \
 To try the operations here, press *Authorize*,
-create a todo, and use the id in the response.
+create something, and use the id in the response.
 
-- Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of the list, are refused (422).
+- Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of a list, are refused (422).
 - Every error is `application/problem+json` (RFC 9457). Distinguish errors by `type`, \
 and expect new ones. API Gateway
   itself answers some requests with 413, 429, 500 or 503 and `{"message": …}`.
-- An `etag` identifies one version of a todo. \
-With `If-Match` a write succeeds only if the todo has not changed since.
-- A create with an `Idempotency-Key` creates one todo, however often it is sent.
+- An `etag` identifies one version. With `If-Match` a write succeeds only if it has not changed \
+since.
+- A create with an `Idempotency-Key` creates once, however often it is sent.
 - `HEAD` works wherever `GET` does. Every response has an `X-Request-Id`, which is also in the log.
 """
-
-TAGS = [
-    {"name": "todos", "description": "The caller's own todos."},
-    {"name": "probes", "description": "Health checks. These need no user."},
-]
 
 SERVERS = [
     {
@@ -53,23 +48,41 @@ _SECURITY_SCHEMES = {
 
 
 def document(app: FastAPI, identity_source: Literal["header", "authorizer"]) -> dict[str, Any]:
-    """Build the document, with the security scheme of the identity source."""
+    """Build the document, with the security scheme of the identity source.
+
+    Raises:
+        ValueError: a model has the name of one that describes errors.
+    """
     spec = FastAPI.openapi(app)
-    components = spec["components"]
+    components = spec.setdefault("components", {})
     components["securitySchemes"] = {"Caller": _SECURITY_SCHEMES[identity_source]}
     spec["security"] = [{"Caller": []}]
     # As response models, FastAPI would declare errors as application/json.
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
-    for schema in components["schemas"].values():
-        for field in schema["properties"].values():
+    errors = {**problem.pop("$defs"), "Problem": problem}
+    schemas = components.setdefault("schemas", {})
+    if taken := errors.keys() & schemas:
+        raise ValueError(f"{' and '.join(sorted(taken))} is a schema of errors: rename the model")
+    schemas |= errors
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
             field.pop("title", None)  # repeats the field's name
             field.pop("default", None)  # openapi-typescript would make the field required
-    for operation in (operation for path in spec["paths"].values() for operation in path.values()):
-        if operation["tags"] == ["probes"]:
-            operation["security"] = []
-        for parameter in operation.get("parameters", []):
-            schema = parameter["schema"]
-            schema |= schema.pop("anyOf", [{}])[0]  # a parameter may be absent, but never null
-            schema.pop("title")
+    for path, operations in spec["paths"].items():
+        for operation in operations.values():
+            if not path.startswith("/v1/"):
+                operation["security"] = []
+            for parameter in operation.get("parameters", []):
+                _drop_null(parameter["schema"])
+                parameter["schema"].pop("title", None)
     return spec
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    """Remove the type null: a parameter may be absent, but never null."""
+    types = [type_ for type_ in schema.get("anyOf", []) if type_ != {"type": "null"}]
+    if len(types) == 1:
+        del schema["anyOf"]
+        schema |= types[0]
+    elif types:
+        schema["anyOf"] = types

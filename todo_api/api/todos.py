@@ -52,9 +52,11 @@ READ_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST)
 WRITE_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST, PRECONDITION_FAILED)
 BODY_WRITE_PROBLEMS = error_responses(*BODY_PROBLEMS) | WRITE_PROBLEMS
 
+TAG = {"name": "todos", "description": "The caller's own todos."}
+
 router = APIRouter(
     prefix="/v1/todos",
-    tags=["todos"],
+    tags=[TAG["name"]],
     route_class=JsonRoute,
     responses=error_responses(*COMMON_PROBLEMS),
 )
