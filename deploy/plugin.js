@@ -1,33 +1,80 @@
 "use strict";
 
 const { spawnSync } = require("node:child_process");
+const { existsSync } = require("node:fs");
+const path = require("node:path");
 
-/**
- * What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and
- * the database.
- */
+const PYTHON = ".venv/bin/python";
+
+/** What each value below `custom` of serverless.yml has to be. An object is CloudFormation's, as AWS::NoValue. */
+const FORMS = {
+  "database-url-parameter": [/^\/[\w./-]+$/, 'the name of a parameter, which begins with "/"'],
+  "database-url-key": [/^arn:[\w-]+:kms:[\w-]+:\d+:key\/[\w-]+$/, "the ARN of a key"],
+  "alarm-topic": [/^arn:[\w-]+:sns:[\w-]+:\d+:[\w-]+$/, "the ARN of an SNS topic"],
+  "requests-per-second": [/^[1-9]\d*$/, "a whole number above 0"],
+  burst: [/^[1-9]\d*$/, "a whole number above 0"],
+  "reserved-concurrency": [/^[1-9]\d*$/, "a whole number above 0: with 0 the function answers nothing"],
+};
+
+/** What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and the database. */
 class Deploy {
-  constructor(serverless) {
+  constructor(serverless, options) {
     this.serverless = serverless;
     this.service = serverless.service;
     this.provider = serverless.getProvider("aws");
+    this.package = options.package;
+    // Now, because the framework reads them next, and prints one error for each place that uses one.
+    this.checkOptions(options.param ?? []);
     this.hooks = {
-      // Now, because a deploy of what was packaged before (--package) takes everything else from
-      // that package's settings.
+      // Now, because a deploy of what was packaged before (--package) takes everything else from that package's settings.
       initialize: () => ({ migrate: this.migrates, rotate: this.rotates } = this.service.custom),
       "before:package:cleanup": () => this.check(),
       "before:package:createDeploymentArtifacts": () => this.build(),
       "before:deploy:function:initialize": () =>
         this.refuse("`deploy function` would ship code past the migrations: `serverless deploy` ships it after them."),
       // Before the stack and the bucket of a first deploy.
-      "before:deploy:deploy": () => this.prepareDatabase(),
+      "before:deploy:deploy": () => {
+        if (this.isPackaged()) this.checkPackage();
+        return this.prepareDatabase();
+      },
     };
   }
 
-  /**
-   * Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with
-   * everybody's defaults.
-   */
+  /** Refuse a `--param` that nothing reads: the framework takes any name, and deploys without it. */
+  checkOptions(options) {
+    const known = Object.values(this.serverless.configurationInput.params).flatMap(Object.keys);
+    for (const option of options) {
+      const [name, ...value] = option.split("=");
+      if (!known.includes(name)) {
+        this.refuse(`There is no parameter "${name}": serverless.yml lists them below params.`);
+      }
+      if (value.join("=").trim() === "") {
+        this.refuse(`The parameter ${name} has no value: leave it out, or set it below params in serverless.yml.`);
+      }
+      if (this.isPackaged() && !["migrate", "rotate"].includes(name)) {
+        this.refuse(`The parameter ${name} changes nothing in a package: give it to \`serverless package\`.`);
+      }
+    }
+  }
+
+  /** Whether this is a deploy of what `serverless package` has made before. */
+  isPackaged() {
+    return this.package !== undefined && this.serverless.processedInput.commands[0] === "deploy";
+  }
+
+  /** Refuse a package for another stage or region. The framework has read the package's settings by now. */
+  checkPackage() {
+    const { stage, region } = this.service.provider;
+    if (stage !== this.provider.getStage() || region !== this.provider.getRegion()) {
+      this.refuse(
+        `The package is for the stage ${stage} in ${region}, and this deploys ${this.provider.getStage()} ` +
+          `in ${this.provider.getRegion()}.`,
+      );
+    }
+    this.check();
+  }
+
+  /** Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with everybody's defaults. */
   check() {
     const stage = this.provider.getStage();
     if (!/^(dev|prod|branch-[a-z0-9-]{1,16})$/.test(stage)) {
@@ -39,6 +86,27 @@ class Deploy {
           "--param identity-source=header, in which anyone who knows a user id is that user.",
       );
     }
+    for (const [name, [form, description]] of Object.entries(FORMS)) {
+      const value = this.service.custom[name];
+      if (value !== null && typeof value !== "object" && !form.test(value)) {
+        this.refuse(`The parameter ${name} must be ${description}.`); // no value: it may be a secret in the wrong place
+      }
+    }
+    this.checkSettings();
+  }
+
+  /** Give the function's variables to its own settings: what they refuse would be a 500 for each request. */
+  checkSettings() {
+    const refusal = "The function would not start with these settings";
+    if (!existsSync(path.join(this.serverless.serviceDir, PYTHON))) {
+      if (this.serverless.processedInput.commands[0] !== "deploy") {
+        this.refuse(`The settings cannot be checked, because ${PYTHON} is missing: \`make .venv/serving\` installs it.`);
+      }
+      this.make("The settings cannot be checked", ".venv/serving");
+    }
+    const variables = { ...this.service.provider.environment, ...this.service.functions.api.environment };
+    const env = Object.fromEntries(Object.entries(variables).filter(([, value]) => typeof value !== "object"));
+    this.run(refusal, PYTHON, ["-m", "deploy.check_settings"], { env });
   }
 
   /** Build the zip that serverless.yml names. */
@@ -48,37 +116,28 @@ class Deploy {
     this.run("The zip was not built", process.env.PYTHON || "python3", ["deploy/build.py", ...options]);
   }
 
-  /**
-   * Migrate the stage's database, so that the new code never meets an older schema, and see to the
-   * function's login.
-   */
+  /** Migrate the stage's database, so that the new code never meets an older schema, and see to the function's login. */
   async prepareDatabase() {
     if (!this.migrates) return;
     const { SSM } = require("@aws-sdk/client-ssm"); // installed with osls, which uses it too
     this.ssm = new SSM(await this.provider.getAwsSdkV3Config());
     // Connection strings go to the commands through their environment only.
-    const env = { ...process.env, NEON_DATABASE_URL: await this.readParameter(this.service.custom.ownerUrlParameter) };
+    const env = { ...process.env, NEON_DATABASE_URL: await this.readParameter(this.service.custom["database-url-parameter"]) };
     delete env.NEON_DATABASE_URL_PARAMETER;
     this.serverless.cli.log("Migrating the database");
-    // Of `make deploy`: with --ignore-errors, a failed migration would look like a success.
-    delete env.MAKEFLAGS;
     // Always to the newest revision, whatever REVISION is in the environment.
-    const migrate = ["--silent", "migrate", "REVISION="];
-    this.run("The migration failed, and nothing is deployed", "make", migrate, { env });
+    this.make("The migration failed, and nothing is deployed", "migrate", ["REVISION="], env);
     await this.createLogin(env);
   }
 
-  /**
-   * Write a login of the function's own to the parameter that it reads, unless the one that is
-   * there works.
-   */
+  /** Write a login of the function's own to the parameter that it reads, unless the one that is there works. */
   async createLogin(environment) {
     const Name = this.service.provider.environment.NEON_DATABASE_URL_PARAMETER;
-    const { databaseUrlKey } = this.service.custom;
+    const databaseUrlKey = this.service.custom["database-url-key"];
     const env = { ...environment, RUNTIME_DATABASE_URL: await this.readParameter(Name, "") };
     const login = (refusal, ...options) => {
       const command = ["-m", "deploy.runtime_login", ...options, this.provider.getStage()];
-      return this.run(refusal, ".venv/bin/python", command, { env, stdout: "pipe" });
+      return this.run(refusal, PYTHON, command, { env, stdout: "pipe" });
     };
     const refusal = `The function has no login of its own for the parameter ${Name}, and nothing is deployed`;
     const Value = login(refusal, "create", ...(this.rotates ? ["--rotate"] : []));
@@ -104,6 +163,13 @@ class Deploy {
           `(${error.name}), and nothing is deployed.`,
       );
     }
+  }
+
+  /** Make a target of the Makefile. */
+  make(refusal, target, variables = [], environment = process.env) {
+    const env = { ...environment };
+    delete env.MAKEFLAGS; // of `make deploy`: with --ignore-errors, a failure would look like a success
+    this.run(refusal, "make", ["--silent", target, ...variables], { env });
   }
 
   /** Run a command and return its output, or refuse to go on with what it says when it fails. */

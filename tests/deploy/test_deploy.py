@@ -1,7 +1,4 @@
-"""`npx serverless deploy` against a fake AWS and a real database.
-
-The order of its steps, and what stops it.
-"""
+"""`npx serverless deploy` against a fake AWS and a real database: its steps, and what stops it."""
 
 from collections.abc import Callable
 
@@ -20,13 +17,6 @@ PARAMETER = "/todo-api/dev/neon-database-url"
 def has_todos(uri: str) -> bool:
     """Whether the database has the table of todos."""
     return run_sql(uri, "SELECT to_regclass('todos') IS NOT NULL") == [(True,)]
-
-
-def failed_deploy(project: Project, aws: Aws, *options: str) -> str:
-    """Run a deploy that fails before it writes to AWS, and return its output on one line."""
-    outcome = project.deploy(aws, *options)
-    assert (outcome.returncode, aws.writes) == (1, [])
-    return " ".join((outcome.stdout + outcome.stderr).split())
 
 
 def test_deploy_of_prod_migrates_before_it_writes_keeps_the_url_secret_and_protects_the_stack(
@@ -57,7 +47,11 @@ def test_deploy_of_prod_migrates_before_it_writes_keeps_the_url_secret_and_prote
         "cloudformation:UpdateTerminationProtection",
         *["lambda:DeleteFunction"] * 2,
     ]
-    assert (project.folder / ".venv/started").read_text().startswith("-m migrations\n")
+    assert (
+        (project.folder / ".venv/started")
+        .read_text()
+        .startswith("-m deploy.check_settings\n-m migrations\n")
+    )
 
     files = [path.read_bytes() for path in project.folder.rglob("*") if path.is_file()]
     files += [call.body for call in aws.calls if call.action != "PutParameter"]
@@ -101,10 +95,12 @@ def test_failed_migration_stops_the_deploy_and_changes_nothing(
 ) -> None:
     uri = new_database()
     run_sql(uri, "CREATE TABLE todos (other text)")
-    output = failed_deploy(project, Aws({PARAMETER: uri}))
+    output = project.failed_deploy(Aws({PARAMETER: uri}))
     assert "The migration failed, and nothing is deployed" in output
-    assert "The migration from revision base to 0001 failed" in output
-    assert 'and the database is at revision base: relation "todos"' in output
+    assert (
+        "The migration from revision base to 0001 failed, and the database is at revision base: "
+        'relation "todos"' in output
+    )
     assert "Traceback" not in output
     assert uri not in output
     assert run_sql(uri, "SELECT to_regclass('users') IS NULL") == [(True,)]
@@ -114,7 +110,7 @@ def test_unreachable_database_stops_the_first_deploy_without_showing_the_passwor
     project: Project,
 ) -> None:
     aws = Aws({PARAMETER: "postgresql://owner:s3cr3t@127.0.0.1:1/neondb"}, stack_exists=False)
-    output = failed_deploy(project, aws)
+    output = project.failed_deploy(aws)
     assert "The migration failed, and nothing is deployed" in output
     assert "Connection refused" in output
     assert "s3cr3t" not in output
@@ -149,7 +145,7 @@ NO_PARAMETER = (
 def test_wrong_options_stop_the_deploy_with_a_reason(
     project: Project, options: list[str], reason: str
 ) -> None:
-    assert reason in failed_deploy(project, Aws(), *options)
+    assert reason in project.failed_deploy(Aws(), *options)
 
 
 @pytest.mark.parametrize(
@@ -170,4 +166,4 @@ def test_misspelt_key_or_failed_build_stops_the_deploy_with_a_reason(
 ) -> None:
     path = project.folder / file
     path.write_text(path.read_text().replace(old, new))
-    assert reason in failed_deploy(project, Aws())
+    assert reason in project.failed_deploy(Aws())

@@ -67,6 +67,7 @@ def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_w
     assert outcome.returncode == 0, outcome.stderr
     assert started(project) == [
         "npm ci --silent",
+        "-m deploy.check_settings",
         "-m migrations",
         f"-m deploy.runtime_login create {STAGE}",
         f"-m deploy.runtime_login close {STAGE}",

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.aws import Aws
 from tests.support.http_server import Respond, serving
 from tests.support.machine import NODE_TOOLS, ROOT
 
@@ -53,6 +54,12 @@ class Project:
         """Run `serverless deploy` against a fake AWS."""
         with serving(aws) as url:
             return self.run("deploy", *options, AWS_ENDPOINT_URL=url, **environment)
+
+    def failed_deploy(self, aws: Aws, *options: str) -> str:
+        """Run a deploy that fails before it writes to AWS, and return its output on one line."""
+        outcome = self.deploy(aws, *options)
+        assert (outcome.returncode, aws.writes) == (1, [])
+        return " ".join((outcome.stdout + outcome.stderr).split())
 
     def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, with only PATH from this machine's environment."""

@@ -1,0 +1,144 @@
+"""Options of `serverless` that would deploy what was not meant, or a function that cannot start."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws import Aws
+from tests.support.serverless import Project
+
+pytestmark = pytest.mark.node
+
+ORIGINS = (
+    "The function would not start with these settings: "
+    "The environment variable CORS_ORIGINS is not usable: "
+    "must list origins such as https://app.example, separated by commas."
+)
+COUNT = "must be a whole number above 0"
+PARAMETER_NAME = (
+    'The parameter database-url-parameter must be the name of a parameter, which begins with "/".'
+)
+UNKNOWN = "serverless.yml lists them below params."
+PACKAGE = "The package is for the stage dev in eu-central-1, and this deploys"
+EMPTY = "has no value: leave it out, or set it below params in serverless.yml."
+
+
+def refusal(output: str) -> str:
+    """Return the sentence of a refusal from the output, without what the framework adds."""
+    found = re.search(r"Error: (.*?) (Environment:|(Packaging|Deploying|Stack) )", output)
+    assert found, output
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sentence"),
+    [
+        ("cors-origins=https://app.example/", ORIGINS),
+        ("cors-origins=*", ORIGINS),
+        ("cors-origins=https://App.example", ORIGINS),
+        ("cors-origins=https://a.example;https://b.example", ORIGINS),
+        ("cors-origins=", f"The parameter cors-origins {EMPTY}"),
+        ("cors-origins", f"The parameter cors-origins {EMPTY}"),
+        (
+            "alram-topic=arn:aws:sns:eu-central-1:1:a",
+            f'There is no parameter "alram-topic": {UNKNOWN}',
+        ),
+        ("Burst=5", f'There is no parameter "Burst": {UNKNOWN}'),
+        ("database-url-parameter=todo-api/dev/neon-database-url", PARAMETER_NAME),
+        ("database-url-parameter=postgresql://owner:s3cr3t@ep-a.neon.tech/neondb", PARAMETER_NAME),
+        (
+            "reserved-concurrency=0",
+            f"The parameter reserved-concurrency {COUNT}: with 0 the function answers nothing.",
+        ),
+        ("requests-per-second=0", f"The parameter requests-per-second {COUNT}."),
+        ("burst=many", f"The parameter burst {COUNT}."),
+        ("alarm-topic=alarms", "The parameter alarm-topic must be the ARN of an SNS topic."),
+        ("database-url-key=alias/todo", "The parameter database-url-key must be the ARN of a key."),
+    ],
+)
+def test_option_that_would_deploy_but_not_work_is_refused_in_one_sentence(
+    project: Project, parameter: str, sentence: str
+) -> None:
+    output = project.failed_deploy(Aws(), "--param", parameter)
+
+    assert refusal(output) == sentence
+    assert not (project.folder / ".serverless").exists()
+
+
+def test_a_setting_in_the_file_is_checked_as_one_on_the_command_line(project: Project) -> None:
+    path = project.folder / "serverless.yml"
+    path.write_text(path.read_text().replace("reserved-concurrency: 50", "reserved-concurrency: 0"))
+
+    output = project.failed_deploy(
+        Aws(), "--stage", "prod", "--param", "identity-source=authorizer"
+    )
+
+    assert "The parameter reserved-concurrency must be a whole number above 0" in output
+
+
+def test_any_variable_that_the_function_would_refuse_is_refused(project: Project) -> None:
+    path = project.folder / "serverless.yml"
+    path.write_text(
+        path.read_text().replace("    RES_OPTIONS:", "    LOG_LEVEL: LOUD\n    RES_OPTIONS:")
+    )
+
+    output = project.failed_deploy(Aws())
+
+    assert "The environment variable LOG_LEVEL is not usable" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--stage", "prod"], f"{PACKAGE} prod in eu-central-1."),
+        (["--region", "eu-west-1"], f"{PACKAGE} dev in eu-west-1."),
+        (
+            ["--param", "burst=5"],
+            "The parameter burst changes nothing in a package: give it to `serverless package`.",
+        ),
+    ],
+    ids=["stage", "region", "parameter"],
+)
+def test_package_for_something_else_is_not_deployed(
+    project: Project, options: list[str], sentence: str
+) -> None:
+    project.run("package", "--package", "packaged")
+
+    output = project.failed_deploy(Aws(), "--package", "packaged", *options)
+
+    assert refusal(output) == sentence
+
+
+def test_package_without_a_python_for_the_check_says_what_is_missing(project: Project) -> None:
+    shutil.rmtree(project.folder / ".venv")
+
+    outcome = project.run("package")
+
+    assert outcome.returncode == 1
+    assert refusal(" ".join((outcome.stdout + outcome.stderr).split())) == (
+        "The settings cannot be checked, because .venv/bin/python is missing: "
+        "`make .venv/serving` installs it."
+    )
+    assert not (project.folder / ".serverless").exists()
+
+
+def test_deploy_without_a_python_for_the_check_installs_it(
+    project: Project, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    (project.folder / ".venv").rename(tmp_path / "installed")
+    makefile = project.folder / "Makefile"
+    install = f"\n\t@mv {tmp_path}/installed .venv && touch .venv/serving\n"
+    makefile.write_text(
+        f"serving := .venv/serving\n$(serving):{install}"
+        "migrate: $(serving)\n\t.venv/bin/python -m migrations\n"
+    )
+    aws = Aws({"/todo-api/dev/neon-database-url": new_database()})
+
+    outcome = project.deploy(aws)
+
+    assert outcome.returncode == 0, outcome.stderr
+    started = (project.folder / ".venv/started").read_text()
+    assert started.startswith("-m deploy.check_settings\n-m migrations\n")
