@@ -6,27 +6,36 @@ const path = require("node:path");
 
 const PYTHON = ".venv/bin/python";
 
-/** What each value below `custom` of serverless.yml has to be. An object is CloudFormation's, as AWS::NoValue. */
+/**
+ * What each value below `custom` of serverless.yml has to be. An object is CloudFormation's, as
+ * AWS::NoValue.
+ */
 const FORMS = {
   "database-url-parameter": [/^\/[\w./-]+$/, 'the name of a parameter, which begins with "/"'],
   "database-url-key": [/^arn:[\w-]+:kms:[\w-]+:\d+:key\/[\w-]+$/, "the ARN of a key"],
   "alarm-topic": [/^arn:[\w-]+:sns:[\w-]+:\d+:[\w-]+$/, "the ARN of an SNS topic"],
+  "permissions-boundary": [/^arn:[\w-]+:iam::\d+:policy\/[\w+=,.@/-]+$/, "the ARN of a policy"],
   "requests-per-second": [/^[1-9]\d*$/, "a whole number above 0"],
   burst: [/^[1-9]\d*$/, "a whole number above 0"],
   "reserved-concurrency": [/^[1-9]\d*$/, "a whole number above 0: with 0 the function answers nothing"],
 };
 
-/** What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and the database. */
+/**
+ * What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and
+ * the database.
+ */
 class Deploy {
   constructor(serverless, options) {
     this.serverless = serverless;
     this.service = serverless.service;
     this.provider = serverless.getProvider("aws");
     this.package = options.package;
-    // Now, because the framework reads them next, and prints one error for each place that uses one.
+    // Now, because the framework reads them next, and prints one error for each place that uses
+    // one.
     this.checkOptions(options.param ?? []);
     this.hooks = {
-      // Now, because a deploy of what was packaged before (--package) takes everything else from that package's settings.
+      // Now, because a deploy of what was packaged before (--package) takes everything else from
+      // that package's settings.
       initialize: () => ({ migrate: this.migrates, rotate: this.rotates } = this.service.custom),
       "before:package:cleanup": () => this.check(),
       "before:package:createDeploymentArtifacts": () => this.build(),
@@ -40,7 +49,9 @@ class Deploy {
     };
   }
 
-  /** Refuse a `--param` that nothing reads: the framework takes any name, and deploys without it. */
+  /**
+   * Refuse a `--param` that nothing reads: the framework takes any name, and deploys without it.
+   */
   checkOptions(options) {
     const known = Object.values(this.serverless.configurationInput.params).flatMap(Object.keys);
     for (const option of options) {
@@ -49,10 +60,14 @@ class Deploy {
         this.refuse(`There is no parameter "${name}": serverless.yml lists them below params.`);
       }
       if (value.join("=").trim() === "") {
-        this.refuse(`The parameter ${name} has no value: leave it out, or set it below params in serverless.yml.`);
+        this.refuse(
+          `The parameter ${name} has no value: leave it out, or set it below params in serverless.yml.`,
+        );
       }
       if (this.isPackaged() && !["migrate", "rotate"].includes(name)) {
-        this.refuse(`The parameter ${name} changes nothing in a package: give it to \`serverless package\`.`);
+        this.refuse(
+          `The parameter ${name} changes nothing in a package: give it to \`serverless package\`.`,
+        );
       }
     }
   }
@@ -62,19 +77,25 @@ class Deploy {
     return this.package !== undefined && this.serverless.processedInput.commands[0] === "deploy";
   }
 
-  /** Refuse a package for another stage or region. The framework has read the package's settings by now. */
+  /**
+   * Refuse a package for another stage or region. The framework has read the package's settings by
+   * now.
+   */
   checkPackage() {
     const { stage, region } = this.service.provider;
     if (stage !== this.provider.getStage() || region !== this.provider.getRegion()) {
       this.refuse(
-        `The package is for the stage ${stage} in ${region}, and this deploys ${this.provider.getStage()} ` +
-          `in ${this.provider.getRegion()}.`,
+        `The package is for the stage ${stage} in ${region}, and this deploys ` +
+          `${this.provider.getStage()} in ${this.provider.getRegion()}.`,
       );
     }
     this.check();
   }
 
-  /** Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with everybody's defaults. */
+  /**
+   * Refuse what would deploy, but not as meant: a misspelt `prod` must not become a stage with
+   * everybody's defaults.
+   */
   check() {
     const stage = this.provider.getStage();
     if (!/^(dev|prod|branch-[a-z0-9-]{1,16})$/.test(stage)) {
@@ -89,23 +110,32 @@ class Deploy {
     for (const [name, [form, description]] of Object.entries(FORMS)) {
       const value = this.service.custom[name];
       if (value !== null && typeof value !== "object" && !form.test(value)) {
-        this.refuse(`The parameter ${name} must be ${description}.`); // no value: it may be a secret in the wrong place
+        // Without the value, which may be a secret in the wrong place.
+        this.refuse(`The parameter ${name} must be ${description}.`);
       }
     }
     this.checkSettings();
   }
 
-  /** Give the function's variables to its own settings: what they refuse would be a 500 for each request. */
+  /**
+   * Give the function's variables to its own settings: what they refuse would be a 500 for each
+   * request.
+   */
   checkSettings() {
     const refusal = "The function would not start with these settings";
     if (!existsSync(path.join(this.serverless.serviceDir, PYTHON))) {
       if (this.serverless.processedInput.commands[0] !== "deploy") {
-        this.refuse(`The settings cannot be checked, because ${PYTHON} is missing: \`make .venv/serving\` installs it.`);
+        this.refuse(
+          `The settings cannot be checked, because ${PYTHON} is missing: ` +
+            "`make .venv/serving` installs it.",
+        );
       }
       this.make("The settings cannot be checked", ".venv/serving");
     }
-    const variables = { ...this.service.provider.environment, ...this.service.functions.api.environment };
-    const env = Object.fromEntries(Object.entries(variables).filter(([, value]) => typeof value !== "object"));
+    const { provider, functions } = this.service;
+    const variables = Object.entries({ ...provider.environment, ...functions.api.environment });
+    // An object is CloudFormation's, and has no value yet.
+    const env = Object.fromEntries(variables.filter(([, value]) => typeof value !== "object"));
     this.run(refusal, PYTHON, ["-m", "deploy.check_settings"], { env });
   }
 
@@ -116,13 +146,17 @@ class Deploy {
     this.run("The zip was not built", process.env.PYTHON || "python3", ["deploy/build.py", ...options]);
   }
 
-  /** Migrate the stage's database, so that the new code never meets an older schema, and see to the function's login. */
+  /**
+   * Migrate the stage's database, so that the new code never meets an older schema, and see to the
+   * function's login.
+   */
   async prepareDatabase() {
     if (!this.migrates) return;
     const { SSM } = require("@aws-sdk/client-ssm"); // installed with osls, which uses it too
     this.ssm = new SSM(await this.provider.getAwsSdkV3Config());
     // Connection strings go to the commands through their environment only.
-    const env = { ...process.env, NEON_DATABASE_URL: await this.readParameter(this.service.custom["database-url-parameter"]) };
+    const ownerUrl = await this.readParameter(this.service.custom["database-url-parameter"]);
+    const env = { ...process.env, NEON_DATABASE_URL: ownerUrl };
     delete env.NEON_DATABASE_URL_PARAMETER;
     this.serverless.cli.log("Migrating the database");
     // Always to the newest revision, whatever REVISION is in the environment.
@@ -130,7 +164,10 @@ class Deploy {
     await this.createLogin(env);
   }
 
-  /** Write a login of the function's own to the parameter that it reads, unless the one that is there works. */
+  /**
+   * Write a login of the function's own to the parameter that it reads, unless the one that is
+   * there works.
+   */
   async createLogin(environment) {
     const Name = this.service.provider.environment.NEON_DATABASE_URL_PARAMETER;
     const databaseUrlKey = this.service.custom["database-url-key"];
@@ -168,7 +205,8 @@ class Deploy {
   /** Make a target of the Makefile. */
   make(refusal, target, variables = [], environment = process.env) {
     const env = { ...environment };
-    delete env.MAKEFLAGS; // of `make deploy`: with --ignore-errors, a failure would look like a success
+    // Of `make deploy`: with --ignore-errors, a failure would look like a success.
+    delete env.MAKEFLAGS;
     this.run(refusal, "make", ["--silent", target, ...variables], { env });
   }
 

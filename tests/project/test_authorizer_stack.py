@@ -103,6 +103,7 @@ def test_role_of_the_authorizer_may_only_write_its_log_and_traces(
         ("Allow", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     ]
     assert "ManagedPolicyArns" not in role
+    assert role["PermissionsBoundary"] == {"Ref": "AWS::NoValue"}  # of a deploy by hand
 
 
 @pytest.mark.node

@@ -3,6 +3,7 @@
 Stubs stand in for other commands.
 """
 
+import json
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow[
 
 PREVIOUS = "serverless/todo-api/dev/1795212863669-2026-11-20T22:14:23.669Z/todo-api.zip"
 URL = "https://abc123.execute-api.eu-central-1.amazonaws.com"
+CALLER = "arn:aws:sts::123456789012:assumed-role/todo-api-deployer-dev/GitHubActions"
+BOUNDARY = "arn:aws:iam::123456789012:policy/todo-api-boundary-dev"
 OWNER = "postgresql://neondb_owner:s3cr3t@ep-a-pooler.eu-central-1.aws.neon.tech/neondb"
 STUB = """#!/bin/sh
 command="${0##*/} $*"
@@ -35,6 +38,7 @@ case $command in
 *"branches create"*) echo "$OWNER";;
 *connection-string*) echo "$OWNER";;
 *get-template*) echo "$PREVIOUS";;
+*get-caller-identity*) echo "$CALLER";;
 *describe-stacks*) echo "$URL";;
 *get-function-configuration*) echo https://app.example;;
 *put-parameter*) cat >parameter;;
@@ -49,13 +53,15 @@ class Scripts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(ROOT / ".ci", folder / ".ci")
-        (folder / "bin").mkdir()
-        for name in ("aws", "make", "npm", "npx"):
-            path = folder / "bin" / name
+        for name in ("bin/aws", "bin/make", "bin/npm", "bin/npx", "node_modules/.bin/neonctl"):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(STUB)
             path.chmod(0o755)
 
-    def run(self, *command: str, stage: str = "dev", failing: str = "^$") -> tuple[int, str]:
+    def run(
+        self, *command: str, stage: str = "dev", failing: str = "^$", caller: str = CALLER
+    ) -> tuple[int, str]:
         """Run a script, and return its exit code and what it prints.
 
         `failing` matches the commands that fail.
@@ -68,6 +74,7 @@ class Scripts:
             "FAILING": failing,
             "PREVIOUS": PREVIOUS,
             "URL": URL,
+            "CALLER": caller,
             "OWNER": OWNER,
         }
         outcome = subprocess.run(
@@ -131,8 +138,9 @@ def test_each_deploying_job_names_the_environment_of_its_stage_and_stores_no_key
     deploying = {name: job for name, job in JOBS if "id-token" in job.get("permissions", {})}
     assert set(deploying) == {"deploy", "branch-stage"}
     assert deploying["deploy"]["environment"] == deploying["deploy"]["steps"][-1]["env"]["STAGE"]
-    stage = "${{ github.ref_type == 'tag' && 'prod' || 'dev' }}"
-    assert deploying["deploy"]["environment"] == stage
+    assert (
+        deploying["deploy"]["environment"] == "${{ github.ref_type == 'tag' && 'prod' || 'dev' }}"
+    )
     assert deploying["branch-stage"]["environment"] == "branch"
     assert deploying["branch-stage"]["steps"][-1]["env"]["STAGE"].startswith("branch-")
     text = "".join(path.read_text() for path in (ROOT / ".github").rglob("*.yml"))
@@ -143,23 +151,52 @@ def test_the_pipeline_runs_only_scripts_and_targets_that_exist() -> None:
     runs = [step["run"] for _, job in JOBS for step in job.get("steps", []) if "run" in step]
     text = "\n".join([*runs, *(path.read_text() for path in (ROOT / ".ci").iterdir())])
     targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
-    used = set(re.findall(r"\bmake ([a-z]+)", text))
-    assert {"audit", "check", "deploy", "run", "verify"} <= used <= targets
-    for script in re.findall(r"\.ci/[a-z-]+", text):
-        assert os.access(ROOT / script, os.X_OK), script
+    assert (
+        {"audit", "check", "deploy", "run", "verify"}
+        <= set(re.findall(r"\bmake ([a-z]+)", text))
+        <= targets
+    )
+    assert [
+        script
+        for script in re.findall(r"\.ci/[a-z-]+", text)
+        if not os.access(ROOT / script, os.X_OK)
+    ] == []
 
 
 def test_a_deploy_is_verified_with_the_origins_of_the_function(scripts: Scripts) -> None:
     status, output = scripts.run(".ci/deploy")
     assert (status, output) == (0, "")
-    assert [re.split(" --(?!region)", line)[0] for line in scripts.log.splitlines()] == [
+    assert [re.split(" --(?!region|param)", line)[0] for line in scripts.log.splitlines()] == [
         "aws cloudformation get-template",
-        "make deploy STAGE=dev PARAMS=--region eu-central-1",
+        "aws sts get-caller-identity",
+        "make deploy STAGE=dev PARAMS=--region eu-central-1 "
+        f"--param permissions-boundary={BOUNDARY}",
         "aws cloudformation describe-stacks",
         "aws lambda get-function-configuration",
         f"make verify URL={URL} QUICK=1",
         "origins https://app.example",
     ]
+
+
+def test_a_deploy_as_somebody_else_than_the_role_of_the_environment_passes_no_boundary(
+    scripts: Scripts,
+) -> None:
+    status, _ = scripts.run(".ci/deploy", caller="arn:aws:iam::123456789012:user/administrator")
+    assert status == 0
+    assert "make deploy STAGE=dev PARAMS=--region eu-central-1\n" in scripts.log
+
+
+def test_no_script_or_page_fetches_a_package_that_is_not_locked() -> None:
+    paths = [
+        *(ROOT / ".ci").iterdir(),
+        *(ROOT / ".github").rglob("*.yml"),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+    assert [
+        path for path in paths if re.search(r"npx (-y|--yes)\b|npm (i|install) ", path.read_text())
+    ] == []
+    package = json.loads((ROOT / "package.json").read_text())
+    assert {"neonctl", "osls"} == set(package["dependencies"])
 
 
 def test_a_deploy_that_fails_its_checks_names_the_command_back_to_the_version_before(
@@ -212,12 +249,8 @@ def test_a_closed_pull_request_loses_all_it_has_also_when_one_step_fails(
     assert status == (failing != "^$")
     log = scripts.log
     parameter = "/todo-api/branch-pr-7/neon-database-url"
-    assert ("npx serverless remove --stage branch-pr-7 --region eu-central-1" in log) is (
-        failing != "npm ci"
-    )
+    assert "npx serverless remove --stage branch-pr-7 --region eu-central-1" in log
     assert f"aws ssm delete-parameters --names {parameter} {parameter}-runtime" in log
     assert re.search(
-        r"^npx --yes neonctl@\S+ branches delete branch-pr-7 --project-id project$",
-        log,
-        re.MULTILINE,
+        r"^neonctl branches delete branch-pr-7 --project-id project$", log, re.MULTILINE
     )
