@@ -1,5 +1,6 @@
 """deploy/deployer.yml: the role with which GitHub deploys."""
 
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,26 @@ def test_only_jobs_of_one_environment_of_the_repository_may_assume_the_role(
     assert trust["Condition"] == {
         "StringEquals": {f"{issuer}:aud": "sts.amazonaws.com", f"{issuer}:sub": subject}
     }
+
+
+@pytest.mark.parametrize(
+    ("repository", "accepted"),
+    [
+        ("octo-org/todo.api", True),
+        ("octo-org@123456/todo.api@456789", True),
+        ("octo-org@123456/todo.api", False),
+        ("octo-org/todo.api@456789", False),
+        ("octo-org@*/todo.api@*", False),
+        ("octo-org@/todo.api@", False),
+        ("*/*", False),
+        ("octo-org/todo.api:environment:dev", False),
+    ],
+)
+def test_the_role_trusts_a_repository_by_its_name_or_by_its_name_and_ids(
+    repository: str, *, accepted: bool
+) -> None:
+    pattern = parsed(TEXT)["Parameters"]["Repository"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, repository)) is accepted
 
 
 def test_the_role_reaches_only_stages_of_its_environment(
