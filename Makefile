@@ -9,6 +9,13 @@ tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null)
 pytest := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
+# Into .venv, whatever pip.conf or the environment says of user, target, prefix and root.
+pip = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--no-user --target= --prefix="$(CURDIR)/.venv" --root=/
+# pip may know a company's mirror, or a proxy's certificate, that uv does not.
+install = $(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(1) || \
+	{ echo "uv could not install every package, see above: trying pip."; \
+	$(pip) --require-hashes -r $(1); }
 
 # Let the tests' processes share compiled bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -83,13 +90,13 @@ $(serving): dev/requirements-uv.txt dev/requirements-run.txt dev/check_machine.p
 	@$(PYTHON) dev/check_machine.py
 	@echo "Installing what the local server needs ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r dev/requirements-uv.txt
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r dev/requirements-run.txt
+	@$(pip) -r dev/requirements-uv.txt
+	@$(call install,dev/requirements-run.txt)
 	@touch $@
 
 $(ready): $(serving) dev/requirements-dev.txt
 	@echo "Installing what the tests and tools need ..."
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r dev/requirements-dev.txt
+	@$(call install,dev/requirements-dev.txt)
 	@touch $@
 
 node_modules/ready: package.json package-lock.json .npmrc

@@ -87,6 +87,8 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
         # uv trusts only its own list of certificate authorities, unless this is set. pip needs no
         # such setting.
         environment = {"UV_SYSTEM_CERTS": "1"} | os.environ
+        # Nothing is installed for this Python, so pip needs no virtual environment.
+        environment["PIP_REQUIRE_VIRTUALENV"] = "0"
         return subprocess.run([*command, *options], env=environment, check=False).returncode == 0
 
     machine, _ = MACHINES[target.architecture]
@@ -105,6 +107,8 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
         platforms = [f"--platform={name}_{machine}" for name in PLATFORMS]
         for_lambda = ["--implementation", "cp", *platforms]
         pip_options = ["--disable-pip-version-check", "--no-compile", "--upgrade"]
+        # Whatever pip.conf or the environment says of them, which pip refuses beside --target.
+        pip_options += ["--no-user", "--prefix=", "--root=/"]
         fetched = run(sys.executable, "-m", "pip", "install", *pip_options, *for_lambda)
     if not fetched:
         raise BuildError(

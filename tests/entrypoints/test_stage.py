@@ -5,19 +5,23 @@ It leaves nothing there.
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLCertVerificationError, SSLContext
+from threading import Thread
 from typing import Any
 
 import pytest
 import trustme
 
 from tests.support.authorizer import AUDIENCE, ISSUER, Provider, extract
+from tests.support.clients import Response
+from tests.support.http_server import serving
 from tests.support.machine import ROOT
 from tests.support.servers import free_port, start_server
 from tests.support.stage import NAMES, ORIGINS, Stage
@@ -214,8 +218,58 @@ def test_certificate_of_an_unknown_authority_is_refused(local_port: int, tls: SS
         stage("GET", "/health")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_stage_on_this_machine_may_be_plain_http(local_port: int, host: str) -> None:
+    with closing(Stage(f"http://{host}:{local_port}")) as stage:
+        assert stage("GET", "/health").status == 200
+
+
+def test_challenge_that_the_gateway_renames_counts_as_the_challenge() -> None:
+    def respond(*_: object) -> Response:
+        return Response(401, {"x-amzn-remapped-www-authenticate": "X-User-Id"}, b"{}")
+
+    with serving(respond) as url, closing(Stage(url)) as stage:
+        response = stage("GET", "/v1/todos")
+
+    assert response.headers["www-authenticate"] == "X-User-Id"
+
+
+def test_response_that_never_ends_is_cut_after_the_deadline_of_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.support.stage.REQUEST_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread = Thread(target=drip, args=(server,))
+        thread.start()
+
+        with closing(Stage(address)) as stage, pytest.raises(TimeoutError, match="whole response"):
+            stage("GET", "/health")
+
+        thread.join()
+
+
+def drip(server: socket.socket) -> None:
+    """Answer one request with a byte every 0.1 s, until the client leaves."""
+    connection, _ = server.accept()
+    with connection, suppress(ConnectionError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.1)
+
+
 @pytest.mark.parametrize(
-    "url", ["http://a.example", "a.example", "https://", "https://a.example/dev", "https://a?x"]
+    "url",
+    [
+        "http://a.example",
+        "http://127.0.0.1.a.example",
+        "http://localhost/dev",
+        "a.example",
+        "https://",
+        "https://a.example/dev",
+        "https://a?x",
+    ],
 )
 def test_url_of_a_stage_is_https_and_a_host(url: str) -> None:
     with pytest.raises(ValueError, match="URL must be https"):

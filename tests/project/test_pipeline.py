@@ -147,6 +147,16 @@ def test_each_deploying_job_names_the_environment_of_its_stage_and_stores_no_key
     assert not re.search("access.key", text, re.IGNORECASE)
 
 
+def test_the_zip_of_the_default_architecture_is_tested_where_it_runs() -> None:
+    job = WORKFLOWS["ci"]["jobs"]["quick-start"]
+    assert "ubuntu-24.04-arm" in job["strategy"]["matrix"]["os"]
+    (step,) = (step for step in job["steps"] if "if" in step)
+    assert step["if"] == "runner.arch == 'ARM64' && runner.os == 'Linux'"
+    tests = re.findall(r"tests/\S+", step["run"])
+    assert tests == ["tests/deploy/test_build.py", "tests/entrypoints/test_lambda_runtime.py"]
+    assert all((ROOT / test).exists() for test in tests)
+
+
 def test_the_pipeline_runs_only_scripts_and_targets_that_exist() -> None:
     runs = [step["run"] for _, job in JOBS for step in job.get("steps", []) if "run" in step]
     text = "\n".join([*runs, *(path.read_text() for path in (ROOT / ".ci").iterdir())])

@@ -6,10 +6,14 @@ It deletes what it created.
 import json
 import os
 import select
+import socket
+import threading
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Sequence
-from http.client import HTTPException, HTTPSConnection
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ipaddress import ip_address
 from secrets import token_hex
 from ssl import create_default_context
 from typing import Any
@@ -24,6 +28,12 @@ _SOME_ORIGINS = "https://app.example,http://localhost:3000"
 ORIGINS = [origin for origin in os.environ.get("CORS_ORIGINS", _SOME_ORIGINS).split(",") if origin]
 """The origins that the API under test allows. A stage has its own, which `make verify` passes in
 the environment."""
+
+REQUEST_SECONDS = 30
+"""How long a whole request may take: API Gateway answers after 30 s at the latest."""
+
+REMAPPED = "x-amzn-remapped-"
+"""Some kinds of API rename fields with this prefix, `WWW-Authenticate` among them."""
 
 THROTTLED = 429
 THROTTLED_SECONDS = 60
@@ -54,10 +64,18 @@ class Stage(Api):
         """
         super().__init__(self._send)
         parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ValueError("URL must be https:// and a host, without a path")
-        self._connection = HTTPSConnection(
-            parts.netloc, timeout=30, context=create_default_context()
+        is_plain = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        has_scheme = parts.scheme == "https" or is_plain
+        if not has_scheme or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError(
+                "URL must be https:// and a host, without a path; http:// only for this machine"
+            )
+        self._connection = (
+            HTTPConnection(parts.netloc, timeout=REQUEST_SECONDS)
+            if is_plain
+            else HTTPSConnection(
+                parts.netloc, timeout=REQUEST_SECONDS, context=create_default_context()
+            )
         )
         self._tokens = {_subject(token): token for token in tokens}
         if tokens and len(self._tokens) != len(NAMES):
@@ -128,17 +146,49 @@ class Stage(Api):
         if self._connection.sock and select.select([self._connection.sock], [], [], 0)[0]:
             self._connection.close()  # by the server, while the connection was idle
         try:
-            response = exchange(self._connection, *request)
+            with self._deadline():
+                response = exchange(self._connection, *request)
         except (OSError, HTTPException):
             self._connection.close()
             raise
+        fields = {name.removeprefix(REMAPPED): text for name, text in response.headers.items()}
         # The gateway's own fields differ between equal responses.
         fields = {
-            name: text
-            for name, text in response.headers.items()
-            if not name.startswith(("apigw-", "x-amz"))
+            name: text for name, text in fields.items() if not name.startswith(("apigw-", "x-amz"))
         }
         return Response(response.status, fields, response.body)
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        """Cut the connection when the request takes too long: its own timeout is for each read."""
+        if not self._connection.sock:
+            self._connection.connect()
+        connected = self._connection.sock
+        expired = threading.Event()
+
+        def cut() -> None:
+            expired.set()
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(REQUEST_SECONDS, cut)
+        timer.start()
+        try:
+            yield
+        except (OSError, HTTPException):
+            if not expired.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if expired.is_set():
+            raise TimeoutError(f"no whole response within {REQUEST_SECONDS} s")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether requests to this host stay on this machine."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _subject(token: str) -> str:
