@@ -101,7 +101,7 @@ def test_the_role_reaches_only_stages_of_its_environment(
         (["apigateway"], existing),
         (["apigateway"], None),  # the tags
         (["apigateway"], requested),
-        (["cloudformation", "cloudwatch", "logs"], None),
+        (["cloudformation", "cloudwatch", "logs", "ssm"], None),
     ]
     assert {action for action in actions if "*" in action} == {"s3:Get*", "lambda:Get*"}
 

@@ -71,6 +71,21 @@ def test_the_role_may_do_what_cloudformation_does_for_a_stage(environment: str, 
     assert [request for request, result in results.items() if not result] == []
 
 
+def test_the_role_may_find_and_remove_what_is_left_of_a_closed_pull_request() -> None:
+    policy, _ = policies("branch")
+    requests = [
+        Request("cloudformation:ListStacks"),
+        Request("ssm:DescribeParameters"),
+        Request("cloudformation:DeleteStack", f"{STACKS}todo-api-branch-pr-7/1"),
+        Request("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url"),
+        Request("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
+    ]
+
+    results = allowed(policy, requests)
+
+    assert [request for request, result in results.items() if not result] == []
+
+
 def request_of(call: Call) -> Request:
     """Return a recorded call of a deploy of `dev` as IAM sees it."""
     names = {

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of docs/calling.md, and of the example of an authorizer."""
+"""Fixtures of the tests of docs/calling.md, of the example of an authorizer, and of .ci."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -9,6 +9,7 @@ import pytest
 from tests.support.authorizer import Provider, extract
 from tests.support.calling import TypeScriptModule
 from tests.support.clients import Api
+from tests.support.scripts import Scripts
 from tests.support.users import User
 
 _numbers = count(1)
@@ -37,3 +38,9 @@ def provider() -> Iterator[Provider]:
     """An identity provider with a key of each algorithm, which no test changes."""
     with Provider("RS256", "ES256", "EdDSA").serving() as provider:
         yield provider
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Scripts:
+    """The scripts of .ci in a folder of their own."""
+    return Scripts(tmp_path)

@@ -16,6 +16,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
 
 from tests.support.machine import ROOT
+from tests.support.scripts import BOUNDARY, URL, Scripts
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CHECKS = re.findall(r"^\t@\$\(BIN\)/(.* \.github\b.*)$", MAKEFILE, re.MULTILINE)
@@ -24,79 +25,6 @@ WORKFLOWS: dict[str, Any] = {
     for path in (ROOT / ".github/workflows").glob("*.yml")
 }
 JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"].values()]
-
-PREVIOUS = "serverless/todo-api/dev/1795212863669-2026-11-20T22:14:23.669Z/todo-api.zip"
-URL = "https://abc123.execute-api.eu-central-1.amazonaws.com"
-CALLER = "arn:aws:sts::123456789012:assumed-role/todo-api-deployer-dev/GitHubActions"
-BOUNDARY = "arn:aws:iam::123456789012:policy/todo-api-boundary-dev"
-OWNER = "postgresql://neondb_owner:s3cr3t@ep-a-pooler.eu-central-1.aws.neon.tech/neondb"
-STUB = """#!/bin/sh
-command="${0##*/} $*"
-echo "$command" >>log
-if echo "$command" | grep -qE "$FAILING"; then exit 1; fi
-case $command in
-*"branches create"*) echo "$OWNER";;
-*connection-string*) echo "$OWNER";;
-*get-template*) echo "$PREVIOUS";;
-*get-caller-identity*) echo "$CALLER";;
-*describe-stacks*) echo "$URL";;
-*get-function-configuration*) echo https://app.example;;
-*put-parameter*) cat >parameter;;
-*verify*) echo "origins $CORS_ORIGINS" >>log;;
-esac
-"""
-
-
-class Scripts:
-    """A copy of .ci in a folder, with stubs for the commands that reach AWS, Neon and npm."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        shutil.copytree(ROOT / ".ci", folder / ".ci")
-        for name in ("bin/aws", "bin/make", "bin/npm", "bin/npx", "node_modules/.bin/neonctl"):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(STUB)
-            path.chmod(0o755)
-
-    def run(
-        self, *command: str, stage: str = "dev", failing: str = "^$", caller: str = CALLER
-    ) -> tuple[int, str]:
-        """Run a script, and return its exit code and what it prints.
-
-        `failing` matches the commands that fail.
-        """
-        environment = {
-            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
-            "STAGE": stage,
-            "AWS_REGION": "eu-central-1",
-            "NEON_PROJECT_ID": "project",
-            "FAILING": failing,
-            "PREVIOUS": PREVIOUS,
-            "URL": URL,
-            "CALLER": caller,
-            "OWNER": OWNER,
-        }
-        outcome = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return outcome.returncode, outcome.stdout
-
-    @property
-    def log(self) -> str:
-        """The commands that ran, with their arguments."""
-        return (self.folder / "log").read_text()
-
-
-@pytest.fixture
-def scripts(tmp_path: Path) -> Scripts:
-    """The scripts in a folder of their own."""
-    return Scripts(tmp_path)
 
 
 def make_check_accepts(folder: Path) -> bool:
@@ -119,7 +47,7 @@ def make_check_accepts(folder: Path) -> bool:
             "    permissions: write-all",
         ),
         ("workflows/ci.yml", "runs-on:", "run-on:"),
-        ("workflows/branch-stage.yml", '"$ACTION"', "${{ github.event.pull_request.title }}"),
+        ("workflows/branch-stage.yml", "-stage deploy", "${{ github.event.pull_request.title }}"),
         ("dependabot.yml", "package-ecosystem: pip", "package-ecosystem: pypi"),
     ],
 )
@@ -136,12 +64,13 @@ def test_make_check_refuses_a_broken_or_unsafe_workflow(
 
 def test_each_deploying_job_names_the_environment_of_its_stage_and_stores_no_key() -> None:
     deploying = {name: job for name, job in JOBS if "id-token" in job.get("permissions", {})}
-    assert set(deploying) == {"deploy", "branch-stage"}
+    assert set(deploying) == {"deploy", "branch-stage", "branch-stage-sweep"}
     assert deploying["deploy"]["environment"] == deploying["deploy"]["steps"][-1]["env"]["STAGE"]
     assert (
         deploying["deploy"]["environment"] == "${{ github.ref_type == 'tag' && 'prod' || 'dev' }}"
     )
     assert deploying["branch-stage"]["environment"] == "branch"
+    assert deploying["branch-stage-sweep"]["environment"] == "branch"
     assert deploying["branch-stage"]["steps"][-1]["env"]["STAGE"].startswith("branch-")
     text = "".join(path.read_text() for path in (ROOT / ".github").rglob("*.yml"))
     assert not re.search("access.key", text, re.IGNORECASE)
@@ -234,33 +163,37 @@ def test_a_failed_or_first_deploy_names_no_rollback(
     assert ("make verify" in scripts.log) is bool(message)
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a_pull_request_gets_a_branch_of_the_database_before_its_stage(
-    scripts: Scripts, *, exists: bool
-) -> None:
-    failing = "^$" if exists else "branches get"
-    status, output = scripts.run(".ci/branch-stage", "deploy", stage="branch-pr-7", failing=failing)
-    assert status == 0
-    assert "s3cr3t" not in output
-    assert (scripts.folder / "parameter").read_text().strip() == OWNER
-    before, _, after = scripts.log.partition(
-        "put-parameter --name /todo-api/branch-pr-7/neon-database-url "
-    )
-    assert "make" not in before
-    assert "make deploy STAGE=branch-pr-7 " in after
-    assert ("branches create --name branch-pr-7" in scripts.log) is not exists
+def test_closed_pull_requests_are_swept_by_mains_code_alone_and_also_every_hour() -> None:
+    sweep = WORKFLOWS["branch-stage-sweep"]
+    events = sweep[True]  # YAML 1.1 reads `on` as true
+    assert events["pull_request_target"] == {"types": ["closed"]}
+    assert events["schedule"] == [{"cron": "41 * * * *"}]
+    steps = sweep["jobs"]["sweep"]["steps"]
+    assert steps[0]["with"] == {"ref": "main", "persist-credentials": False}
+    assert [step["run"] for step in steps if "run" in step] == [".ci/branch-stage sweep"]
+    assert "github.event" not in str(sweep["jobs"])
+    assert WORKFLOWS["branch-stage"][True]["pull_request"] == {
+        "types": ["opened", "reopened", "synchronize"]
+    }
 
 
-@pytest.mark.parametrize("failing", ["^$", "npm ci", "npx serverless", "aws", "branches delete"])
-def test_a_closed_pull_request_loses_all_it_has_also_when_one_step_fails(
-    scripts: Scripts, failing: str
-) -> None:
-    status, _ = scripts.run(".ci/branch-stage", "remove", stage="branch-pr-7", failing=failing)
-    assert status == (failing != "^$")
-    log = scripts.log
-    parameter = "/todo-api/branch-pr-7/neon-database-url"
-    assert "npx serverless remove --stage branch-pr-7 --region eu-central-1" in log
-    assert f"aws ssm delete-parameters --names {parameter} {parameter}-runtime" in log
-    assert re.search(
-        r"^neonctl branches delete branch-pr-7 --project-id project$", log, re.MULTILINE
-    )
+def test_a_release_is_a_commit_on_main(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    def require_main() -> int:
+        return subprocess.run([tmp_path / ".ci/require-main"], capture_output=True).returncode
+
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    git("init", "--quiet")
+    git("commit", "--allow-empty", "--message", "on main")
+    git("update-ref", "refs/remotes/origin/main", "HEAD")
+    assert require_main() == 0
+    git("checkout", "--quiet", "-b", "feature")
+    git("commit", "--allow-empty", "--message", "not on main")
+    assert require_main() == 1
+
+    steps = WORKFLOWS["deploy"]["jobs"]["deploy"]["steps"]
+    assert steps[1] == {"if": "github.ref_type == 'tag'", "run": ".ci/require-main"}
+    assert steps[0]["with"]["fetch-depth"] == 0
