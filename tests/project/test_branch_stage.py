@@ -1,9 +1,11 @@
 """The stages of pull requests: .ci/branch-stage, with stubs of other commands."""
 
 import re
+import subprocess
 
 import pytest
 
+from tests.support.machine import NODE_TOOLS, ROOT
 from tests.support.scripts import OWNER, Scripts
 
 
@@ -11,7 +13,7 @@ from tests.support.scripts import OWNER, Scripts
 def test_a_pull_request_gets_a_branch_of_the_database_before_its_stage(
     scripts: Scripts, *, exists: bool
 ) -> None:
-    failing = "^$" if exists else "branches get"
+    failing = "^$" if exists else "branches get branch-pr-7 --project-id project$"
     status, output = scripts.run(".ci/branch-stage", "deploy", stage="branch-pr-7", failing=failing)
     assert status == 0
     assert "s3cr3t" not in output
@@ -21,7 +23,51 @@ def test_a_pull_request_gets_a_branch_of_the_database_before_its_stage(
     )
     assert "make" not in before
     assert "make deploy STAGE=branch-pr-7 " in after
+    reset = "neonctl api --method POST /projects/project/branches/br-a/roles/neondb_owner"
     assert ("branches create --name branch-pr-7" in scripts.log) is not exists
+    assert (f"{reset}/reset_password\n" in before) is not exists
+
+
+def test_a_branch_of_the_database_that_keeps_its_parents_password_does_not_stay(
+    scripts: Scripts,
+) -> None:
+    failing = "reset_password|branches get .* --project-id project$"
+
+    status, _ = scripts.run(".ci/branch-stage", "deploy", stage="branch-pr-7", failing=failing)
+
+    assert status == 1
+    assert "neonctl branches delete branch-pr-7" in scripts.log
+    assert "put-parameter" not in scripts.log
+
+
+NEONCTL = r"neonctl(?: \"\$@\")? ((?:[a-z][a-z-]* ?)+)((?:[^|`\n\\]|\\\n)*)"
+
+
+@pytest.mark.node
+def test_the_locked_neonctl_has_each_command_and_option_of_the_scripts_and_pages() -> None:
+    texts = [(ROOT / ".ci/branch-stage").read_text(), (ROOT / "docs/operations.md").read_text()]
+    used = {
+        (command.strip(), option)
+        for text in texts
+        for command, rest in re.findall(NEONCTL, text)
+        for option in ("", *re.findall(r"--[a-z-]+", rest))
+    }
+    pages = {}
+    for command in {command for command, _ in used}:
+        line = [str(NODE_TOOLS / "neonctl"), *command.split(), "--help"]
+        outcome = subprocess.run(line, capture_output=True, text=True, check=True)
+        pages[command] = outcome.stdout
+
+    assert {"branches create", "connection-string", "projects create", "api"} <= set(pages)
+    for command, option in used:
+        assert f"neonctl {command}" in pages[command]
+        assert option.replace("--no-", "--") in pages[command] + "--output", (command, option)
+
+
+def test_no_page_copies_a_database_for_a_stage() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    assert "neonctl projects create --name todo-api-branch-login" in page
+    assert "branches create --name" not in page
 
 
 def removed(scripts: Scripts) -> list[str]:
