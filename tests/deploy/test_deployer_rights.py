@@ -178,6 +178,21 @@ def test_a_function_may_do_within_the_boundary_all_that_it_needs(project: Projec
     assert [request for request, result in results.items() if not result] == []
 
 
+def test_a_function_may_not_make_the_log_group_of_a_removed_stage_again(project: Project) -> None:
+    outcome = project.run("package", "--stage", "branch-pr-7")
+    assert outcome.returncode == 0, outcome.stderr
+    role = project.resources["IamRoleLambdaExecution"]["Properties"]
+    policy = substituted(role["Policies"][0]["PolicyDocument"], {})
+    # As AWS names a group that is to be created.
+    group = f"{LOGS}/aws/lambda/branch-pr-7-todo-api:log-stream:"
+    again = Request("logs:CreateLogGroup", group)
+    lines = Request("logs:PutLogEvents", STREAM)
+
+    results = allowed(policy, [again, lines])
+
+    assert results == {str(again): False, str(lines): True}
+
+
 def test_a_stage_that_is_deployed_by_hand_has_no_boundary(project: Project) -> None:
     outcome = project.run("package")
 

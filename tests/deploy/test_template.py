@@ -49,7 +49,7 @@ RESOURCES = {
     "ApiLambdaPermissionHttpApi": "AWS::Lambda::Permission",
     "HttpApiIntegrationApi": "AWS::ApiGatewayV2::Integration",
     "HttpApiRouteDefault": "AWS::ApiGatewayV2::Route",
-    "HttpApiRouteGetReady": "AWS::ApiGatewayV2::Route",
+    "HttpApiRouteAnyReady": "AWS::ApiGatewayV2::Route",
     "ServerErrorsAlarm": "AWS::CloudWatch::Alarm",
     "LatencyAlarm": "AWS::CloudWatch::Alarm",
     "ThrottlesAlarm": "AWS::CloudWatch::Alarm",
@@ -97,7 +97,7 @@ def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(
 ) -> None:
     """W3005 is a DependsOn that a reference implies."""
     alias = ["ApiSnapStartLambdaAlias"] if stage == "prod" else []
-    resources = [*alias, "HttpApiRouteDefault", "HttpApiRouteGetReady", "HttpApiStage"]
+    resources = [*alias, "HttpApiRouteAnyReady", "HttpApiRouteDefault", "HttpApiStage"]
     assert findings(project.template.read_text()) == [("W3005", name) for name in resources]
 
 
@@ -120,10 +120,10 @@ def test_requests_are_throttled_and_ready_has_its_own_limits(
     limits = {name: int(value) for name, value in default.items()}
     assert limits == {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": burst}
     ready = {"ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 5}
-    assert gateway["Properties"]["RouteSettings"] == {"GET /ready": ready}
-    assert resources["HttpApiRouteGetReady"]["Properties"]["RouteKey"] == "GET /ready"
+    assert gateway["Properties"]["RouteSettings"] == {"ANY /ready": ready}
+    assert resources["HttpApiRouteAnyReady"]["Properties"]["RouteKey"] == "ANY /ready"
     # The stage rejects settings of a missing route.
-    assert "HttpApiRouteGetReady" in gateway["DependsOn"]
+    assert "HttpApiRouteAnyReady" in gateway["DependsOn"]
 
 
 def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(
@@ -134,7 +134,7 @@ def test_gateway_forwards_every_path_without_prefix_authorizer_or_cors(
         for resource in resources.values()
         if resource["Type"].endswith("V2::Route")
     ]
-    assert {route["RouteKey"] for route in routes} == {"$default", "GET /ready"}
+    assert {route["RouteKey"] for route in routes} == {"$default", "ANY /ready"}
     assert not any("AuthorizerId" in route or "AuthorizationType" in route for route in routes)
     assert resources["HttpApiStage"]["Properties"]["StageName"] == "$default"
     assert resources["HttpApiIntegrationApi"]["Properties"]["PayloadFormatVersion"] == "2.0"
@@ -220,9 +220,11 @@ def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(
         ),
         ("Allow", ["logs:PutLogEvents"], [{"Fn::Sub": f"{group}:*:*"}]),
         ("Allow", ["ssm:GetParameter", "kms:Decrypt"], secrets),
+        ("Deny", ["logs:CreateLogGroup"], "*"),
         *([tracing] if stage == "branch-login" else []),
     ]
     assert "ManagedPolicyArns" not in resources["IamRoleLambdaExecution"]["Properties"]
+    assert "ApiLogGroup" in resources["ApiLambdaFunction"]["DependsOn"]  # or its lines are lost
 
 
 def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:
@@ -300,7 +302,7 @@ def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(
     ]
     assert {route["RouteKey"]: route.get("AuthorizationType") for route in routes} == {
         "$default": None,
-        "GET /ready": None,
+        "ANY /ready": None,
         "ANY /v1/{proxy+}": "JWT",
         "OPTIONS /v1/{proxy+}": None,
     }

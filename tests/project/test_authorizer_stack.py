@@ -60,7 +60,7 @@ def test_stack_has_the_authorizer_on_v1_only(project: Project, stage: str) -> No
     ]
     assert {route["RouteKey"]: route.get("AuthorizerId") for route in routes} == {
         "$default": None,
-        "GET /ready": None,
+        "ANY /ready": None,
         "ANY /v1/{proxy+}": {"Ref": "HttpApiAuthorizerTokens"},
         "OPTIONS /v1/{proxy+}": None,
     }
