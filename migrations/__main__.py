@@ -20,6 +20,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from migrations.isolation import refuse_strangers, remaining_differences, repair, sentence
+from migrations.locks import retry_for_locks
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA
 from todo_api.database.url import direct_url, may_start_tls_directly, url_reader
@@ -32,12 +33,6 @@ CONNECT_SECONDS = 20
 """How long each attempt to connect may take: a suspended compute wakes up meanwhile."""
 ADVISORY_LOCK_SECONDS = 120
 """How long to wait for another migration of the same database."""
-LOCK_TIMEOUT_SECONDS = 3
-"""How long a revision may wait for a lock on a table. All later statements on that table wait
-behind it."""
-RETRY_PAUSES = (1, 2, 4, 8)
-"""Seconds between the attempts, in which those statements run."""
-RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
 def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> str:
@@ -162,7 +157,7 @@ def _migrate(
     end = revisions.index(target) if target in revisions else start + int(target)
     if end < 0:
         raise CommandError(f"{at}: it cannot go back by {target[1:]}.")
-    repaired = _repair(connection)
+    repaired = repair(connection)
     refuse_strangers(connection)  # again: now nobody else can create in the schema
     change, direction = (command.upgrade, 1) if end > start else (command.downgrade, -1)
     for number in range(start, end, direction):
@@ -172,7 +167,7 @@ def _migrate(
         done = f"Nothing to do: the database is at revision {reached}."
     else:
         done = f"The database is migrated from revision {current} to {reached}."
-        _repair(connection)  # the tables that the revisions have made
+        repair(connection)  # the tables that the revisions have made
     if end > 0:
         at = f"The database is at revision {reached}"
         with_schema = compare_schema and reached == newest  # an older revision has less
@@ -180,10 +175,6 @@ def _migrate(
     if repaired and start > 0:
         done += f" Repaired: {'; '.join(repaired)}."
     return done
-
-
-def _repair(connection: Connection) -> list[str]:
-    return repair(connection, lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, pauses=RETRY_PAUSES)
 
 
 def _refuse_differences(connection: Connection, at: str, *, with_schema: bool) -> None:
@@ -201,29 +192,16 @@ def _step(
     """
     failed = f"The migration from revision {old} to {new} failed"
     lost = "the connection was lost, so the database is at one of the two. Run this again."
-    for pause in (*RETRY_PAUSES, 0):
-        try:
-            with connection.begin():
-                connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_SECONDS * 1000:.0f}"))
-            change(alembic_config(connection), new)
-            return
-        except PendingRollbackError as error:
-            # Raised in place of the first error, at the end of an autocommit block.
+    at = f"{failed}, and the database is at revision {old}"
+    try:
+        retry_for_locks(connection, lambda: change(alembic_config(connection), new), at)
+    except PendingRollbackError as error:
+        # Raised in place of the first error, at the end of an autocommit block.
+        raise CommandError(f"{failed}: {lost}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
             raise CommandError(f"{failed}: {lost}") from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise CommandError(f"{failed}: {lost}") from error
-            connection.rollback()
-            if getattr(error.orig, "pgcode", None) not in RETRIED:
-                raise CommandError(
-                    f"{failed}, and the database is at revision {old}: {error.orig}".strip()
-                ) from error
-        time.sleep(pause)
-    raise CommandError(
-        f"{failed}, and the database is at revision {old}: {len(RETRY_PAUSES) + 1} times, "
-        f"other transactions kept it waiting for a lock for {LOCK_TIMEOUT_SECONDS} s. "
-        "pg_stat_activity shows them."
-    )
+        raise CommandError(f"{at}: {error.orig}".strip()) from error
 
 
 def main() -> None:

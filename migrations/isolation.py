@@ -4,21 +4,17 @@ Isolation is state, not history: a restored database has the number of its revis
 lost the role, the policies and the rights. So this runs with every migration, after the revisions.
 """
 
-import time
 from collections.abc import Sequence
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from todo_api.database.catalog import read_facts
+from migrations.locks import retry_for_locks
+from todo_api.database.catalog import Facts, read_facts
 from todo_api.database.differences import Difference, isolation_differences
 from todo_api.database.isolation import SCHEMA
 from todo_api.database.readiness import schema_differences
-
-RETRIED = ("55P03", "40P01", "XX000")
-"""SQLSTATEs of what passes: a lock was not available, a deadlock, and "tuple concurrently updated",
-when the migration of another database of the server changes the role at the same moment."""
 
 # Objects that the owner's own statements would use in place of the system's or of the migrations':
 # PostgreSQL takes an operator or a function with the exact argument types wherever it stands on the
@@ -63,9 +59,7 @@ def refuse_strangers(connection: Connection) -> None:
         )
 
 
-def repair(
-    connection: Connection, *, lock_timeout_seconds: float, pauses: Sequence[float]
-) -> list[str]:
+def repair(connection: Connection) -> list[str]:
     """Make what differs from the description, and may be made unasked. Else write nothing.
 
     Each difference has a transaction of its own, so that locks are short, and one that this login
@@ -73,45 +67,47 @@ def repair(
 
     Args:
         connection: of the owner.
-        lock_timeout_seconds: how long to wait for a lock on a table.
-        pauses: seconds between the attempts to get it.
 
     Returns:
         What differed and was tried.
 
     Raises:
-        CommandError: the connection was lost.
+        CommandError: the connection was lost, or others kept a lock.
     """
-    with connection.begin():
-        differences = isolation_differences(read_facts(connection, every_column=True))
-    repairable = [difference for difference in differences if difference.is_repairable]
+    facts = _read_facts(connection)
+    repairable = [found for found in isolation_differences(facts) if found.is_repairable]
     for difference in repairable:
-        for pause in (*pauses, 0):
-            if _run(connection, difference.sql, lock_timeout_seconds) not in RETRIED:
-                break
-            time.sleep(pause)
+        _repair(connection, difference)
     return [difference.what for difference in repairable]
 
 
-def _run(connection: Connection, sql: str, lock_timeout_seconds: float) -> str:
-    """Run the statements in a transaction. Returns the SQLSTATE of the error, or "" for none."""
-    try:
+def _repair(connection: Connection, difference: Difference) -> None:
+    """Run the statements in a transaction, and leave things as they are if they are refused."""
+
+    def run() -> None:
         with connection.begin():
-            connection.execute(text(f"SET LOCAL lock_timeout = {lock_timeout_seconds * 1000:.0f}"))
-            connection.execute(text(sql))
+            connection.exec_driver_sql(difference.sql)
+
+    try:
+        retry_for_locks(connection, run, f"{difference.what}, and this was not repaired")
     except DBAPIError as error:
         if error.connection_invalidated:
             raise CommandError(
                 "The connection was lost while the isolation was repaired. Run this again."
             ) from error
-        return str(getattr(error.orig, "pgcode", None))
-    return ""
+
+
+def _read_facts(connection: Connection) -> Facts:
+    def read() -> Facts:
+        with connection.begin():
+            return read_facts(connection, every_column=True)
+
+    return retry_for_locks(connection, read, "The isolation between users was not checked")
 
 
 def remaining_differences(connection: Connection, *, with_schema: bool) -> list[Difference]:
     """Return what is not as described: after a repair, what somebody else has to do."""
-    with connection.begin():
-        facts = read_facts(connection, every_column=True)
+    facts = _read_facts(connection)
     found = isolation_differences(facts)
     if with_schema:
         found += schema_differences(facts)
@@ -120,6 +116,14 @@ def remaining_differences(connection: Connection, *, with_schema: bool) -> list[
 
 def sentence(differences: Sequence[Difference]) -> str:
     """Say what differs, and with which SQL a role that may do it makes it right."""
-    whats = "; ".join(difference.what for difference in differences)
-    statements = "; ".join(difference.sql for difference in differences)
-    return f"{whats}. As a role that may, run: {statements};"
+    found = "; ".join(difference.what for difference in differences)
+    statements = "; ".join(difference.sql for difference in differences if difference.sql)
+    result = f"{found}."
+    if statements:
+        result += f" As a role that may, run: {statements}; and then migrate again."
+    if any(not difference.sql for difference in differences):
+        result += (
+            " What is missing comes from a revision, which `make revision NAME=…` writes, "
+            "or from a backup."
+        )
+    return result

@@ -1,6 +1,7 @@
 """Fixtures of the tests of the database."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
@@ -24,17 +25,41 @@ def new_migrated(postgres: Postgres, new_database: Callable[[], str]) -> Callabl
     template = new_database()
     migrate(template)
 
+    numbers = count(1)
+
     def make() -> str:
-        uri = new_database()
-        name = uri.rpartition("/")[2]
-        run_sql(
-            postgres.uri,
-            f"DROP DATABASE {name}",
-            f"CREATE DATABASE {name} TEMPLATE {template.rpartition('/')[2]}",
-        )
-        return uri
+        name = f"copy_{next(numbers)}"
+        template_name = template.rpartition("/")[2]
+        run_sql(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template_name}")
+        return template.removesuffix(template_name) + name
 
     return make
+
+
+@pytest.fixture
+def change(new_migrated: Callable[[], str]) -> Iterator[Callable[[list[str]], str]]:
+    """Run statements on a new migrated database, and return its URI.
+
+    Two roles exist meanwhile, `reporting` and `other_app`. At the end the server is as before.
+    """
+    uri = new_migrated()
+    run_sql(uri, "CREATE ROLE reporting", "CREATE ROLE other_app")
+
+    def change(statements: list[str]) -> str:
+        database = uri.rpartition("/")[2]
+        run_sql(uri, *(statement.replace("{database}", database) for statement in statements))
+        return uri
+
+    yield change
+    run_sql(
+        uri,
+        "SET default_transaction_read_only = off",
+        "ALTER ROLE postgres RESET ALL",
+        "ALTER ROLE todo_app NOLOGIN NOBYPASSRLS NOCREATEROLE",
+        "ALTER ROLE todo_app RESET ALL",
+        "DROP OWNED BY reporting, other_app CASCADE",
+        "DROP ROLE reporting, other_app",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -77,8 +77,8 @@ def _revision(uri: str) -> str:
 def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_with_a_reason(
     uri: str, start_migration: Callable[[], Future[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr("migrations.__main__.RETRY_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("migrations.locks.LOCK_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("migrations.locks.RETRY_PAUSES", (0.1, 0.1))
     migrate(uri, "0002")
     with _transaction(uri, "SELECT FROM todos"):
         migration = start_migration()
@@ -96,8 +96,8 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
             migration.result()
     assert str(failed.value) == (
         "The migration from revision 0002 to 0003 failed, and the database is at revision 0002: "
-        "3 times, other transactions kept it waiting for a lock for 0.5 s. "
-        "pg_stat_activity shows them."
+        "3 times, other transactions were in its way, "
+        "at last with: canceling statement due to lock timeout. pg_stat_activity shows them."
     )
     assert _revision(uri) == "0002"
     assert migrate(uri) == f"The database is migrated from revision 0002 to {NEWEST}."
@@ -107,7 +107,7 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
 def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     uri: str, revisions: Revisions, monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
-    monkeypatch.setattr("migrations.__main__.RETRY_PAUSES", (0, 0))
+    monkeypatch.setattr("migrations.locks.RETRY_PAUSES", (0, 0))
     # A sequence keeps its value when a transaction is rolled back.
     run_sql(uri, "CREATE SEQUENCE attempts")
     fail_twice = f"DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE {condition}; END IF; END $$"
@@ -155,7 +155,7 @@ def test_the_documented_concurrent_index_is_built_again_after_an_interrupted_att
     revisions: Revisions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("migrations.__main__.LOCK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("migrations.locks.LOCK_TIMEOUT_SECONDS", 0.2)
     example = str(migrations.__doc__).split("\n\n    ")[1].split("\n\n")[0]
     revisions.add(NEXT, NEWEST, "ALTER TABLE todos ADD IF NOT EXISTS due_at timestamptz")
     migrate(uri)

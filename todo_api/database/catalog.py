@@ -32,8 +32,10 @@ SELECT current_database() AS database, session_user AS login,
         FROM pg_roles WHERE oid = to_regrole(:role)::oid
     ) AS attributes,
     ARRAY(
-        SELECT roleid::regrole::text FROM pg_auth_members
-        WHERE member = to_regrole(:role)::oid ORDER BY 1
+        SELECT json_build_object(
+            'role', pg_get_userbyid(roleid), 'grantor', pg_get_userbyid(grantor)
+        )
+        FROM pg_auth_members WHERE member = to_regrole(:role)::oid ORDER BY roleid, grantor
     ) AS memberships,
     has_schema_privilege(to_regrole(:role)::oid, to_regnamespace(:schema), 'USAGE')
         AS may_use_schema,
@@ -158,7 +160,7 @@ class Relation:
         """Return what is granted to a role, or to PUBLIC if the name is empty: `INSERT (id)`."""
         rights = _granted(self.privileges, grantee)
         for column, privileges in self.columns.items():
-            rights |= {f"{right} ({column})" for right in _granted(privileges, grantee)}
+            rights |= {f"{right} ({quoted(column)})" for right in _granted(privileges, grantee)}
         return rights
 
 
@@ -173,7 +175,8 @@ class Facts:
     transaction_read_only: str
     may_switch: bool | None
     attributes: Mapping[str, bool] | None
-    memberships: Sequence[str]
+    memberships: Sequence[Mapping[str, str]]
+    """The roles that it is a member of, each with its `grantor`."""
     may_use_schema: bool | None
     may_create_schemas: bool | None
     creates_in: Sequence[str]

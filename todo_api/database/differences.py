@@ -28,7 +28,7 @@ class Difference:
     what: str
     """A clause that names the object."""
     sql: str
-    """What makes it right."""
+    """What makes it right. Empty if no statement can: rows or a whole table are missing."""
     is_repairable: bool = False
     """Whether a migration runs the SQL: it concerns only the role and the tables of the models."""
 
@@ -39,8 +39,10 @@ def isolation_differences(facts: Facts) -> list[Difference]:
     Rights come last, so that nothing is granted before row-level security limits it.
     """
     described = {table.name: table for table in table_isolations()}
-    found = [*_of_role(facts), *_of_settings(facts)]
+    found = [*_of_settings(facts), *_of_role(facts)]
     for relation in facts.relations:
+        if relation.is_owned_by_role and not relation.is_of_extension:
+            found.append(_owned_by_role(relation, facts))
         if relation.is_table_of_models:
             found += _of_row_security(relation, described[relation.name])
     for relation in facts.relations:
@@ -64,9 +66,12 @@ def _of_role(facts: Facts) -> Iterator[Difference]:
         if is_set:
             what = f"{ROLE} has the attribute {attribute}"
             yield Difference(what, f"ALTER ROLE {ROLE} NO{attribute}", is_repairable=True)
-    for other in facts.memberships:
-        what = f"{ROLE} is a member of {other}"
-        yield Difference(what, f"REVOKE {other} FROM {ROLE}", is_repairable=True)
+    for membership in facts.memberships:
+        other = quoted(membership["role"])
+        sql = f"REVOKE {other} FROM {ROLE}"
+        if facts.server_version >= 160_000:  # each grantor's grant is one of its own there
+            sql += f" GRANTED BY {quoted(membership['grantor'])}"
+        yield Difference(f"{ROLE} is a member of {other}", sql, is_repairable=True)
     for schema in facts.creates_in:
         what = f"{ROLE} may create in the schema {schema}"
         sql = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM PUBLIC, {ROLE}"
@@ -84,19 +89,23 @@ def _of_settings(facts: Facts) -> Iterator[Difference]:
     if facts.row_security == "off":  # PostgreSQL would refuse every statement
         yield Difference("row_security is off", reset(facts, "row_security"))
     if facts.transaction_read_only == "on":
+        # The session that resets it is read-only too, until it is told otherwise.
         sql = reset(facts, "default_transaction_read_only")
+        sql = f"SET default_transaction_read_only = off; {sql}"
         yield Difference("transactions are read-only", sql)
 
 
 def reset(facts: Facts, setting: str) -> str:
-    """Return the SQL that gives a setting its default again, wherever it was changed."""
-    database, login = quoted(facts.database), quoted(facts.login)
-    return f"ALTER DATABASE {database} RESET {setting}; ALTER ROLE {login} RESET {setting}"
+    """Return the SQL that gives a setting of the database and of the login its default again."""
+    database = quoted(facts.database)
+    login = quoted(facts.login)
+    return (
+        f"ALTER DATABASE {database} RESET {setting}; ALTER ROLE {login} RESET {setting}; "
+        f"ALTER ROLE {login} IN DATABASE {database} RESET {setting}"
+    )
 
 
 def _of_row_security(relation: Relation, described: TableIsolation) -> Iterator[Difference]:
-    if relation.is_owned_by_role:
-        yield _owned_by_role(relation)
     condition = described.condition
     own_rows = Policy(
         name=POLICY,
@@ -145,7 +154,7 @@ def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Differ
     what = f"{ROLE} {' and '.join(clauses)} on {relation.name}"
     grantees = f"PUBLIC, {ROLE}" if of_public - wanted else ROLE
     sql = (
-        f"REVOKE ALL ON {relation} FROM {grantees}; "
+        f"REVOKE ALL ON {relation} FROM {grantees} CASCADE; "
         f"GRANT {', '.join(described.rights)} ON {relation} TO {ROLE}"
     )
     yield Difference(what, sql, is_repairable=True)
@@ -154,17 +163,16 @@ def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Differ
 def _of_other_relation(relation: Relation) -> Iterator[Difference]:
     if relation.is_of_extension or not relation.is_in_usable_schema:
         return
-    if relation.is_owned_by_role:  # the policies do not apply to a table's owner
-        yield _owned_by_role(relation)
     of_public = relation.rights_of("")
     rights = relation.rights_of(ROLE) | of_public
     if not rights or _is_limited_to_own_rows(relation, rights):
         return
     what = f"{ROLE} may {', '.join(sorted(rights))} on {relation}, without a policy for own rows"
     if of_public:  # others may need it
-        yield Difference(what, f"REVOKE ALL ON {relation} FROM PUBLIC, {ROLE}")
+        yield Difference(what, f"REVOKE ALL ON {relation} FROM PUBLIC, {ROLE} CASCADE")
     else:
-        yield Difference(what, f"REVOKE ALL ON {relation} FROM {ROLE}", is_repairable=True)
+        sql = f"REVOKE ALL ON {relation} FROM {ROLE} CASCADE"
+        yield Difference(what, sql, is_repairable=True)
 
 
 def _is_limited_to_own_rows(relation: Relation, rights: set[str]) -> bool:
@@ -185,6 +193,7 @@ def _is_limited_to_own_rows(relation: Relation, rights: set[str]) -> bool:
     return True
 
 
-def _owned_by_role(relation: Relation) -> Difference:
-    sql = f"ALTER TABLE {relation} OWNER TO CURRENT_USER"
+def _owned_by_role(relation: Relation, facts: Facts) -> Difference:
+    """Say that the policies do not apply to the role, because it owns the table."""
+    sql = f"ALTER TABLE {relation} OWNER TO {quoted(facts.login)}"
     return Difference(f"{ROLE} owns {relation}", sql, is_repairable=True)

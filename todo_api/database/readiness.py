@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex
 from sqlmodel import Session, SQLModel
 
 from todo_api.database.catalog import Facts, Relation, read_facts
@@ -43,7 +43,7 @@ def schema_differences(facts: Facts) -> list[Difference]:
         if table.name in present:
             found += _of_definition(table, present[table.name], facts)
         else:
-            found.append(Difference(f"the table {table.name} is missing", _ddl(CreateTable(table))))
+            found.append(Difference(f"the table {table.name} is missing", ""))
     return found
 
 
@@ -55,7 +55,8 @@ def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterato
         if column.name not in relation.columns:
             what = f"{table.name} lacks the column {column.name}"
             sql = f"ALTER TABLE {relation} ADD COLUMN {_ddl(CreateColumn(column))}"
-            yield Difference(what, sql)
+            may_be_added = column.nullable or column.server_default is not None  # to a row
+            yield Difference(what, sql if may_be_added else "")
     for constraint in table.constraints:
         is_unique = isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
         if is_unique and constraint.name not in relation.unique_indexes:
