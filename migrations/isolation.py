@@ -18,7 +18,8 @@ from todo_api.database.readiness import schema_differences
 
 # Objects that the owner's own statements would use in place of the system's or of the migrations':
 # PostgreSQL takes an operator or a function with the exact argument types wherever it stands on the
-# search path. Trusted are superusers, the database's owner and whoever the session may act as.
+# search path. Trusted are superusers, the database's owner, and whoever the session may act as, if
+# that is not everybody.
 STRANGERS_SQL = """
 SELECT kind || ' ' || name || ' of ' || quote_ident(rolname) FROM (
     SELECT 'operator' AS kind, oid::regoperator::text AS name, oprowner AS owner,
@@ -34,7 +35,10 @@ SELECT kind || ' ' || name || ' of ' || quote_ident(rolname) FROM (
     SELECT 'relation', oid::regclass::text, relowner, 'pg_class', oid
     FROM pg_class WHERE relnamespace = to_regnamespace(:schema) AND relname = 'alembic_version'
 ) object JOIN pg_roles ON pg_roles.oid = owner
-WHERE NOT rolsuper AND NOT pg_has_role(session_user, owner, 'USAGE')
+WHERE NOT rolsuper AND (
+        NOT pg_has_role(session_user, owner, 'USAGE')
+        OR (SELECT rolsuper FROM pg_roles WHERE rolname = session_user)
+    )
     AND owner <> (SELECT datdba FROM pg_database WHERE datname = current_database())
     AND NOT EXISTS (
         SELECT FROM pg_depend

@@ -1,12 +1,15 @@
 """Fixtures of the tests of the database."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from itertools import count
 
 import pytest
 
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
+from tests.support.clusters import OWNER, Uris, empty_cluster, of_database
 from tests.support.fault_scenario import FaultScenario
 from tests.support.sql import run_sql
 
@@ -60,6 +63,29 @@ def change(new_migrated: Callable[[], str]) -> Iterator[Callable[[list[str]], st
         "DROP OWNED BY reporting, other_app CASCADE",
         "DROP ROLE reporting, other_app",
     )
+
+
+@pytest.fixture(scope="module")
+def empty() -> Iterator[Callable[[str], Uris]]:
+    """Create an empty database on a cluster of this version, which has no other."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(version: str) -> Uris:
+            return stack.enter_context(empty_cluster(version))
+
+        def create(version: str) -> Uris:
+            owner, superuser = start(version)
+            run_sql(
+                superuser,
+                *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in ("todo", "second")),
+                "DROP ROLE IF EXISTS todo_app, other",
+                f"ALTER ROLE {OWNER} CREATEROLE",
+                f"CREATE DATABASE todo OWNER {OWNER}",
+            )
+            return of_database(owner, "todo"), of_database(superuser, "todo")
+
+        yield create
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """Databases that were moved to another server: what the next migration makes right, and says."""
 
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -10,7 +9,7 @@ from alembic.util import CommandError
 
 from migrations.__main__ import migrate
 from tests.support.apps import app_on
-from tests.support.clusters import BINARIES, OWNER, empty_cluster
+from tests.support.clusters import BINARIES, OWNER, Uris, of_database
 from tests.support.revisions import NEWEST
 from tests.support.sql import run_sql
 
@@ -25,33 +24,6 @@ LOST = (
 )
 """What a dump without the role does not bring along."""
 ON_SYSTEM = pytest.param("system", marks=pytest.mark.system_postgres)
-
-
-Uris = tuple[str, str]
-"""Of a database `todo`: as its owner, and as a superuser."""
-
-
-@pytest.fixture(scope="module")
-def empty() -> Iterator[Callable[[str], Uris]]:
-    """Create an empty database on a cluster of this version, which has no other."""
-    with ExitStack() as stack:
-
-        @cache
-        def start(version: str) -> Uris:
-            return stack.enter_context(empty_cluster(version))
-
-        def create(version: str) -> Uris:
-            owner, superuser = start(version)
-            run_sql(
-                superuser,
-                *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in ("todo", "second")),
-                "DROP ROLE IF EXISTS todo_app, other",
-                f"ALTER ROLE {OWNER} CREATEROLE",
-                f"CREATE DATABASE todo OWNER {OWNER}",
-            )
-            return of_database(owner, "todo"), of_database(superuser, "todo")
-
-        yield create
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +56,6 @@ def restore(
         return owner, superuser
 
     return restore
-
-
-def of_database(uri: str, name: str) -> str:
-    return f"{uri.rpartition('/')[0]}/{name}"
 
 
 def _run(

@@ -182,6 +182,27 @@ def test_a_login_that_does_not_pass_the_check_of_ready_is_dropped(owner: str) ->
     assert roles(owner) == before
 
 
+def test_a_login_that_may_create_in_a_schema_is_replaced(owner: str) -> None:
+    login = created(owner)
+    name = parse_dsn(login)["user"]
+    run_sql(owner, "CREATE SCHEMA app", f"GRANT CREATE ON SCHEMA app TO {name}")
+    try:
+        assert parse_dsn(created(owner, login))["user"] != name
+    finally:
+        run_sql(owner, "DROP SCHEMA app")
+
+
+def test_no_login_is_made_where_everybody_may_create_in_a_schema(owner: str) -> None:
+    before = roles(owner)
+    run_sql(owner, "CREATE SCHEMA app", "GRANT CREATE ON SCHEMA app TO PUBLIC")
+    try:
+        with pytest.raises(LoginError, match="todo_app may create in the schema app"):
+            create(owner, "", "dev")
+    finally:
+        run_sql(owner, "DROP SCHEMA app")
+    assert roles(owner) == before
+
+
 def test_an_owner_without_createrole_gets_the_sql_to_run_by_hand(cluster: tuple[str, str]) -> None:
     owner, superuser = cluster
     run_sql(superuser, f"ALTER ROLE {OWNER} NOCREATEROLE")

