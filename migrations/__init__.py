@@ -1,6 +1,7 @@
 """The database's schema, one numbered revision after the other.
 
-`make revision NAME=…` writes the next from the models.
+`make revision NAME=…` writes the next from the models. It needs no SQL for row-level security and
+rights: `isolation.py` makes them after the revisions, whenever a migration runs.
 
 A revision that takes something away comes a release after the one whose code stopped using it:
 while a deploy is under way, and after a rollback, the old code meets the new schema (expand first,

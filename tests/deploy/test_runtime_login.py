@@ -75,6 +75,8 @@ FORBIDDEN = [
     "SET SESSION AUTHORIZATION neondb_owner",
     "SET session_replication_role = replica",
     "SELECT FROM users",
+    "SELECT FROM alembic_version",
+    "INSERT INTO users (id, created_at) VALUES ('other', now())",
     "UPDATE users SET id = 'other'",
     "UPDATE alembic_version SET version_num = '0001'",
     "COPY todos TO PROGRAM 'true'",
