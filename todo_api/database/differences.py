@@ -156,10 +156,9 @@ def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Differ
         clauses.append(f"may {', '.join(sorted(actual - wanted))}")
     what = f"{ROLE} {' and '.join(clauses)} on {relation.name}"
     grantees = f"PUBLIC, {ROLE}" if of_public - wanted else ROLE
-    sql = (
-        f"REVOKE ALL ON {relation} FROM {grantees} CASCADE; "
-        f"GRANT {', '.join(sorted(wanted))} ON {relation} TO {ROLE}"
-    )
+    sql = f"REVOKE ALL ON {relation} FROM {grantees} CASCADE"
+    if wanted:
+        sql += f"; GRANT {', '.join(sorted(wanted))} ON {relation} TO {ROLE}"
     yield Difference(what, sql, is_repairable=True)
 
 
