@@ -54,6 +54,23 @@ REPAIRED: list[Damage] = [
     (["GRANT SELECT ON users TO PUBLIC"], "todo_app may SELECT on users"),
     (["GRANT SELECT (created_at) ON users TO PUBLIC"], "todo_app may SELECT (created_at) on users"),
     (
+        [
+            "GRANT SELECT ON users TO reporting WITH GRANT OPTION",
+            "SET ROLE reporting",
+            "GRANT SELECT ON users TO todo_app",
+        ],
+        "todo_app may SELECT on users",
+    ),
+    (
+        [
+            "GRANT UPDATE (id) ON users TO other_app WITH GRANT OPTION",
+            "SET ROLE other_app",
+            "GRANT UPDATE (id) ON users TO PUBLIC",
+            "RESET ROLE",
+        ],
+        "todo_app may UPDATE (id) on users",
+    ),
+    (
         ["GRANT SELECT ON todos TO todo_app WITH GRANT OPTION"],
         "todo_app may not SELECT and may SELECT WITH GRANT OPTION on todos",
     ),

@@ -54,7 +54,7 @@ SELECT current_database() AS database, session_user AS login,
             'is_in_usable_schema',
                 has_schema_privilege(to_regrole(:role)::oid, relnamespace, 'USAGE'),
             'is_on_search_path', to_regclass(quote_ident(relname)) = c.oid,
-            'is_owned_by_role', relowner = to_regrole(:role)::oid,
+            'owner', pg_get_userbyid(relowner),
             'is_of_extension', EXISTS (
                 SELECT FROM pg_depend
                 WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'
@@ -136,7 +136,7 @@ class Relation:
     is_table: bool
     is_in_usable_schema: bool | None
     is_on_search_path: bool | None
-    is_owned_by_role: bool | None
+    owner: str
     is_of_extension: bool
     is_security_invoker: bool
     has_row_security: bool
@@ -155,6 +155,23 @@ class Relation:
     def is_table_of_models(self) -> bool:
         """Whether a model describes it."""
         return self.is_table and self.schema == SCHEMA and self.name in SQLModel.metadata.tables
+
+    @property
+    def is_owned_by_role(self) -> bool:
+        """Whether the role can do everything, and row-level security does not apply to it."""
+        return self.owner == ROLE
+
+    @property
+    def other_grantors(self) -> list[str]:
+        """Who has granted rights to the role or to PUBLIC, except the owner."""
+        lists = [self.privileges, *self.columns.values()]
+        items = [item for privileges in lists for item in privileges or ()]
+        grantors = {
+            item.rpartition("/")[2].strip('"')
+            for item in items
+            if item.partition("=")[0] in ("", ROLE)
+        }
+        return sorted(grantors - {self.owner})
 
     def rights_of(self, grantee: str) -> set[str]:
         """Return what is granted to a role, or to PUBLIC if the name is empty: `INSERT (id)`."""

@@ -156,7 +156,7 @@ def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Differ
         clauses.append(f"may {', '.join(sorted(actual - wanted))}")
     what = f"{ROLE} {' and '.join(clauses)} on {relation.name}"
     grantees = f"PUBLIC, {ROLE}" if of_public - wanted else ROLE
-    sql = f"REVOKE ALL ON {relation} FROM {grantees} CASCADE"
+    sql = _revocation(relation, grantees)
     if wanted:
         sql += f"; GRANT {', '.join(sorted(wanted))} ON {relation} TO {ROLE}"
     yield Difference(what, sql, is_repairable=True)
@@ -171,10 +171,19 @@ def _of_other_relation(relation: Relation) -> Iterator[Difference]:
         return
     what = f"{ROLE} may {', '.join(sorted(rights))} on {relation}, without a policy for own rows"
     if of_public:  # others may need it
-        yield Difference(what, f"REVOKE ALL ON {relation} FROM PUBLIC, {ROLE} CASCADE")
+        yield Difference(what, _revocation(relation, f"PUBLIC, {ROLE}"))
     else:
-        sql = f"REVOKE ALL ON {relation} FROM {ROLE} CASCADE"
-        yield Difference(what, sql, is_repairable=True)
+        yield Difference(what, _revocation(relation, ROLE), is_repairable=True)
+
+
+def _revocation(relation: Relation, grantees: str) -> str:
+    """Return the SQL that takes all rights from the grantees, whoever has granted them."""
+    # The owner's REVOKE takes back only what the owner has granted.
+    statements = [
+        f"REVOKE GRANT OPTION FOR ALL ON {relation} FROM {quoted(grantor)} CASCADE"
+        for grantor in relation.other_grantors
+    ]
+    return "; ".join([*statements, f"REVOKE ALL ON {relation} FROM {grantees} CASCADE"])
 
 
 def _is_limited_to_own_rows(relation: Relation, rights: set[str]) -> bool:
