@@ -47,7 +47,10 @@ REPAIRED: list[Damage] = [
         ],
         "todo_app is a member of reporting",
     ),
-    (["ALTER TABLE todos OWNER TO todo_app"], "todo_app owns public.todos"),
+    (["ALTER TABLE todos OWNER TO todo_app"], "todo_app owns table todos"),
+    (["ALTER SCHEMA public OWNER TO todo_app"], "todo_app owns schema public"),
+    (["ALTER DATABASE {database} OWNER TO todo_app"], "todo_app owns database"),
+    (["CREATE SEQUENCE x", "ALTER SEQUENCE x OWNER TO todo_app"], "todo_app owns sequence x"),
     (["REVOKE DELETE ON todos FROM todo_app"], "todo_app may not DELETE on todos"),
     (["REVOKE INSERT (id) ON users FROM todo_app"], "todo_app may not INSERT (id) on users"),
     (["GRANT TRUNCATE ON todos TO todo_app"], "todo_app may TRUNCATE on todos"),
@@ -90,7 +93,7 @@ REPAIRED: list[Damage] = [
     ),
     (
         ["CREATE TABLE notes (user_id text)", "ALTER TABLE notes OWNER TO todo_app"],
-        "todo_app owns public.notes",
+        "todo_app owns table notes",
     ),
     (
         [

@@ -37,6 +37,17 @@ SELECT current_database() AS database, session_user AS login,
         )
         FROM pg_auth_members WHERE member = to_regrole(:role)::oid ORDER BY roleid, grantor
     ) AS memberships,
+    ARRAY(
+        SELECT pg_describe_object(classid, objid, objsubid) FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass AND refobjid = to_regrole(:role)::oid
+            AND deptype = 'o' AND (
+                dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                OR (classid = 'pg_database'::regclass AND objid = (
+                    SELECT oid FROM pg_database WHERE datname = current_database()
+                ))
+            )
+        ORDER BY 1
+    ) AS owned,
     has_schema_privilege(to_regrole(:role)::oid, to_regnamespace(:schema), 'USAGE')
         AS may_use_schema,
     has_database_privilege(to_regrole(:role)::oid, current_database(), 'CREATE')
@@ -157,11 +168,6 @@ class Relation:
         return self.is_table and self.schema == SCHEMA and self.name in SQLModel.metadata.tables
 
     @property
-    def is_owned_by_role(self) -> bool:
-        """Whether the role can do everything, and row-level security does not apply to it."""
-        return self.owner == ROLE
-
-    @property
     def other_grantors(self) -> list[str]:
         """Who has granted rights to the role or to PUBLIC, except the owner."""
         lists = [self.privileges, *self.columns.values()]
@@ -194,6 +200,8 @@ class Facts:
     attributes: Mapping[str, bool] | None
     memberships: Sequence[Mapping[str, str]]
     """The roles that it is a member of, each with its `grantor`."""
+    owned: Sequence[str]
+    """What it owns, described as in `table todos`: of this database, and the database itself."""
     may_use_schema: bool | None
     may_create_schemas: bool | None
     creates_in: Sequence[str]

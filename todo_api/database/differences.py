@@ -41,8 +41,6 @@ def isolation_differences(facts: Facts) -> list[Difference]:
     described = {table.name: table for table in table_isolations()}
     found = [*_of_settings(facts), *_of_role(facts)]
     for relation in facts.relations:
-        if relation.is_owned_by_role and not relation.is_of_extension:
-            found.append(_owned_by_role(relation, facts))
         if relation.is_table_of_models:
             found += _of_row_security(relation, described[relation.name])
     for relation in facts.relations:
@@ -72,6 +70,9 @@ def _of_role(facts: Facts) -> Iterator[Difference]:
         if facts.server_version >= 160_000:  # each grantor's grant is one of its own there
             sql += f" GRANTED BY {quoted(membership['grantor'])}"
         yield Difference(f"{ROLE} is a member of {other}", sql, is_repairable=True)
+    for described in facts.owned:  # row-level security does not apply to a table's owner
+        sql = f"REASSIGN OWNED BY {ROLE} TO {quoted(facts.login)}"
+        yield Difference(f"{ROLE} owns {described}", sql, is_repairable=True)
     for schema in facts.creates_in:
         what = f"{ROLE} may create in the schema {schema}"
         sql = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM PUBLIC, {ROLE}"
@@ -202,9 +203,3 @@ def _is_limited_to_own_rows(relation: Relation, rights: set[str]) -> bool:
             if policy.is_permissive and condition and not _OWN_ROWS.fullmatch(condition):
                 return False
     return True
-
-
-def _owned_by_role(relation: Relation, facts: Facts) -> Difference:
-    """Say that the policies do not apply to the role, because it owns the table."""
-    sql = f"ALTER TABLE {relation} OWNER TO {quoted(facts.login)}"
-    return Difference(f"{ROLE} owns {relation}", sql, is_repairable=True)
