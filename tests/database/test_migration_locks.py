@@ -107,7 +107,8 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
 def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     uri: str, revisions: Revisions, monkeypatch: pytest.MonkeyPatch, condition: str
 ) -> None:
-    monkeypatch.setattr("migrations.locks.RETRY_PAUSES", (0, 0))
+    pauses: list[float] = []
+    monkeypatch.setattr("migrations.locks.time.sleep", pauses.append)
     # A sequence keeps its value when a transaction is rolled back.
     run_sql(uri, "CREATE SEQUENCE attempts")
     fail_twice = f"DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE {condition}; END IF; END $$"
@@ -115,6 +116,7 @@ def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     migrate(uri)
     assert _revision(uri) == NEXT
     assert run_sql(uri, "SELECT last_value FROM attempts") == [(3,)]
+    assert pauses == [1, 2]
 
 
 def test_a_migration_waits_for_another_without_blocking_its_concurrent_index(

@@ -124,6 +124,7 @@ def test_where_nothing_differs_a_migration_writes_nothing_and_waits_for_no_write
     with _transaction(uri, lock), counter.watch() as traffic:
         assert migrate(counted) == NOTHING_TO_DO
 
+    assert "SET lock_timeout = 3000" in traffic.statements
     verbs = {statement.split()[0].upper() for statement in traffic.statements}
     assert verbs == {"BEGIN", "SET", "SHOW", "SELECT", "COMMIT", "ROLLBACK"}
 
@@ -167,6 +168,26 @@ def test_a_migration_that_may_not_even_look_at_a_table_fails_with_a_reason(
         migrate(uri)
 
     assert str(failed.value).startswith("The isolation between users was not checked: 2 times, ")
+
+
+def test_a_connection_that_is_lost_in_a_repair_is_reported(change: Change) -> None:
+    uri = change(
+        [
+            "ALTER TABLE todos DISABLE ROW LEVEL SECURITY",
+            "CREATE FUNCTION lose() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); END $$",
+            "CREATE EVENT TRIGGER lose ON ddl_command_start EXECUTE FUNCTION lose()",
+        ]
+    )
+
+    with pytest.raises(CommandError) as lost:
+        migrate(uri)
+
+    assert str(lost.value) == (
+        "The connection was lost while the isolation was repaired. Run this again."
+    )
+    run_sql(uri, "DROP EVENT TRIGGER lose")
+    assert migrate(uri) == f"{NOTHING_TO_DO} Repaired: row-level security is off on todos."
 
 
 # --- other revisions ------------------------------------------------------------------------------
