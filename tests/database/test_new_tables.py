@@ -73,13 +73,13 @@ def test_a_downgrade_grants_nothing_on_a_column_that_is_not_there(
     change: Change, new_table: Callable[..., sa.Table]
 ) -> None:
     table = new_table(
-        "notes",
+        "remarks",
         sa.Column("user_id", sa.Text, primary_key=True),
         sa.Column("later", sa.Text),
         owner="user_id",
         rights=["INSERT (user_id)", "INSERT (later)"],
     )
-    uri = change([_create(table), "ALTER TABLE notes DROP COLUMN later"])
+    uri = change([_create(table), "ALTER TABLE remarks DROP COLUMN later"])
 
     migrate(uri, "0003")
 
@@ -89,7 +89,7 @@ def test_a_downgrade_grants_nothing_on_a_column_that_is_not_there(
             uri,
             "SET ROLE todo_app",
             "SET app.user_id = 'alice'",
-            "INSERT INTO notes VALUES ('alice')",
+            "INSERT INTO remarks VALUES ('alice')",
         )
         == []
     )

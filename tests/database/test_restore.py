@@ -241,8 +241,8 @@ def test_a_grant_on_a_table_of_somebody_else_is_for_its_owner_to_revoke(
     owner, superuser = migrated_uris
     run_sql(
         superuser,
-        "CREATE TABLE notes (user_id text)",
-        "GRANT SELECT ON notes TO todo_app",
+        "CREATE TABLE remarks (user_id text)",
+        "GRANT SELECT ON remarks TO todo_app",
         "CREATE TABLE more (user_id text)",
         "GRANT SELECT ON more TO PUBLIC",
     )
@@ -251,7 +251,7 @@ def test_a_grant_on_a_table_of_somebody_else_is_for_its_owner_to_revoke(
 
     assert found == (
         "todo_app may SELECT on public.more, without a policy for own rows; "
-        "todo_app may SELECT on public.notes, without a policy for own rows"
+        "todo_app may SELECT on public.remarks, without a policy for own rows"
     )
     run_sql(superuser, *sql)
     assert migrate(owner) == NOTHING_TO_DO

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.support.copies import Copy
-from tests.support.notes import add_notes
+from tests.support.remarks import add_remarks
 from tests.support.revisions import NEXT
 
 FILES = (
@@ -18,18 +18,18 @@ KEY = "(todo_id) REFERENCES todos (id)"
 
 def test_a_new_table_with_operations_needs_no_change_of_the_tests(tmp_path: Path) -> None:
     copy = Copy(tmp_path)
-    add_notes(copy)
+    add_remarks(copy)
     assert copy.failures(*FILES, "-k", "not local and not bypassrls and not sequence") == {}
 
 
 def test_each_mistake_is_found_by_a_test_that_names_it(tmp_path: Path) -> None:
     copy = Copy(tmp_path)
-    add_notes(copy)
-    statements = "todo_api/database/notes.py"
-    is_own = "col(Note.user_id) == self._user_id"
+    add_remarks(copy)
+    statements = "todo_api/database/remarks.py"
+    is_own = "col(Remark.user_id) == self._user_id"
     copy.replace(statements, f".where({is_own})", "")
     copy.replace(statements, f"{is_own}, ", "")
-    revision = f"migrations/versions/{NEXT}_notes.py"
+    revision = f"migrations/versions/{NEXT}_remarks.py"
     copy.replace(
         revision, "(user_id, todo_id) REFERENCES todos (user_id, id)", "(todo_id) REFERENCES todos"
     )
@@ -43,13 +43,19 @@ def test_each_mistake_is_found_by_a_test_that_names_it(tmp_path: Path) -> None:
     )
     expected = {
         # A filter is left out of two statements.
-        "test_every_statement_is_limited_to_the_caller": ["listNotes", "retrieveNote"],
-        "test_the_filters_isolate_users_without_row_level_security": ["listNotes", "retrieveNote"],
+        "test_every_statement_is_limited_to_the_caller": ["listRemarks", "retrieveRemark"],
+        "test_the_filters_isolate_users_without_row_level_security": [
+            "listRemarks",
+            "retrieveRemark",
+        ],
         # The policies let every row pass.
-        "test_row_level_security_isolates_users_without_the_filters": ["listNotes", "retrieveNote"],
+        "test_row_level_security_isolates_users_without_the_filters": [
+            "listRemarks",
+            "retrieveRemark",
+        ],
         # Both. And a reference to another user's todo is accepted, to a missing one it is not.
         "test_no_option_of_a_request_changes_what_another_user_gets": [
-            *("listNotes", "retrieveNote", "createNote with todo_id: example: 201")
+            *("listRemarks", "retrieveRemark", "createRemark with todo_id: example: 201")
         ],
         # No operation uses a statement.
         "test_every_line_that_makes_a_statement_is_executed": ["return 0"],

@@ -84,44 +84,44 @@ REPAIRED: list[Damage] = [
     (["REVOKE USAGE ON SCHEMA public FROM PUBLIC, todo_app"], "todo_app may not use the schema"),
     (["GRANT CREATE ON SCHEMA public TO PUBLIC"], "todo_app may create in the schema public"),
     (
-        ["CREATE TABLE notes (user_id text)", "GRANT SELECT ON notes TO todo_app"],
-        "todo_app may SELECT on public.notes, without a policy for own rows",
+        ["CREATE TABLE remarks (user_id text)", "GRANT SELECT ON remarks TO todo_app"],
+        "todo_app may SELECT on public.remarks, without a policy for own rows",
     ),
     (
-        ["CREATE TABLE notes (user_id text)", "GRANT UPDATE (user_id) ON notes TO todo_app"],
-        "todo_app may UPDATE (user_id) on public.notes, without a policy for own rows",
+        ["CREATE TABLE remarks (user_id text)", "GRANT UPDATE (user_id) ON remarks TO todo_app"],
+        "todo_app may UPDATE (user_id) on public.remarks, without a policy for own rows",
     ),
     (
-        ["CREATE TABLE notes (user_id text)", "ALTER TABLE notes OWNER TO todo_app"],
-        "todo_app owns table notes",
-    ),
-    (
-        [
-            "CREATE TABLE notes (user_id text)",
-            "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-            f"CREATE POLICY own ON notes {OWN}",
-            "CREATE POLICY shared ON notes USING (true)",
-            "GRANT SELECT ON notes TO todo_app",
-        ],
-        "todo_app may SELECT on public.notes, without a policy for own rows",
+        ["CREATE TABLE remarks (user_id text)", "ALTER TABLE remarks OWNER TO todo_app"],
+        "todo_app owns table remarks",
     ),
     (
         [
-            "CREATE TABLE notes (user_id name)",
-            "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-            f"CREATE POLICY own ON notes TO todo_app USING (current_user = {CALLER})",
-            "GRANT SELECT ON notes TO todo_app",
+            "CREATE TABLE remarks (user_id text)",
+            "ALTER TABLE remarks ENABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON remarks {OWN}",
+            "CREATE POLICY shared ON remarks USING (true)",
+            "GRANT SELECT ON remarks TO todo_app",
         ],
-        "todo_app may SELECT on public.notes, without a policy for own rows",
+        "todo_app may SELECT on public.remarks, without a policy for own rows",
     ),
     (
         [
-            "CREATE TABLE notes (user_id text)",
-            "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-            f"CREATE POLICY own ON notes {OWN}",
-            "GRANT SELECT, TRUNCATE ON notes TO todo_app",
+            "CREATE TABLE remarks (user_id name)",
+            "ALTER TABLE remarks ENABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON remarks TO todo_app USING (current_user = {CALLER})",
+            "GRANT SELECT ON remarks TO todo_app",
         ],
-        "todo_app may SELECT, TRUNCATE on public.notes, without a policy for own rows",
+        "todo_app may SELECT on public.remarks, without a policy for own rows",
+    ),
+    (
+        [
+            "CREATE TABLE remarks (user_id text)",
+            "ALTER TABLE remarks ENABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY own ON remarks {OWN}",
+            "GRANT SELECT, TRUNCATE ON remarks TO todo_app",
+        ],
+        "todo_app may SELECT, TRUNCATE on public.remarks, without a policy for own rows",
     ),
     (
         [
@@ -151,8 +151,8 @@ REPORTED: list[Damage] = [
     (["CREATE SCHEMA app", "GRANT CREATE ON SCHEMA app TO todo_app"], "create in the schema app"),
     (["GRANT CREATE ON DATABASE {database} TO todo_app"], "may create schemas in the database"),
     (
-        ["CREATE TABLE notes (user_id text)", "GRANT INSERT ON notes TO PUBLIC"],
-        "todo_app may INSERT on public.notes, without a policy for own rows",
+        ["CREATE TABLE remarks (user_id text)", "GRANT INSERT ON remarks TO PUBLIC"],
+        "todo_app may INSERT on public.remarks, without a policy for own rows",
     ),
     (
         [
@@ -217,7 +217,7 @@ LOST: list[Damage] = [
 """These no statement makes right, because it could not bring the rows back."""
 
 HARMLESS: list[list[str]] = [
-    ["CREATE TABLE notes (user_id text)"],
+    ["CREATE TABLE remarks (user_id text)"],
     ["ALTER TABLE todos ADD COLUMN due_at timestamptz"],
     ["CREATE INDEX ON todos (title)"],
     [
@@ -233,16 +233,16 @@ HARMLESS: list[list[str]] = [
         "GRANT SELECT ON auth.users TO PUBLIC",
     ],
     [
-        "CREATE TABLE notes (user_id text)",
-        "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-        f"CREATE POLICY own ON notes {OWN}",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO todo_app",
+        "CREATE TABLE remarks (user_id text)",
+        "ALTER TABLE remarks ENABLE ROW LEVEL SECURITY",
+        f"CREATE POLICY own ON remarks {OWN}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON remarks TO todo_app",
     ],
     [
-        'CREATE TABLE notes ("the owner" varchar)',
-        "ALTER TABLE notes ENABLE ROW LEVEL SECURITY",
-        f'CREATE POLICY own ON notes TO todo_app USING ("the owner" = {CALLER})',
-        "GRANT SELECT ON notes TO todo_app",
+        'CREATE TABLE remarks ("the owner" varchar)',
+        "ALTER TABLE remarks ENABLE ROW LEVEL SECURITY",
+        f'CREATE POLICY own ON remarks TO todo_app USING ("the owner" = {CALLER})',
+        "GRANT SELECT ON remarks TO todo_app",
     ],
     [
         "CREATE VIEW mine WITH (security_invoker = on) AS SELECT * FROM todos",
@@ -253,6 +253,6 @@ HARMLESS: list[list[str]] = [
     ["ALTER ROLE todo_app SET search_path = app"],  # takes effect at a login, which it has not
     ["ALTER TABLE todos FORCE ROW LEVEL SECURITY"],
     ["UPDATE alembic_version SET version_num = '9999'"],
-    ["CREATE TABLE notes ()", "GRANT ALL ON notes TO other_app"],
+    ["CREATE TABLE remarks ()", "GRANT ALL ON remarks TO other_app"],
 ]
 """With these a database is as good as before."""
