@@ -32,6 +32,13 @@ _REFUSED = (
     "XX",  # internal error
 )
 
+# SQLSTATEs whose message names a table, a column or the role, and never a value.
+_NAMING_THE_SCHEMA = (
+    "42501",  # insufficient_privilege
+    "42703",  # undefined_column
+    "42P01",  # undefined_table
+)
+
 FOREIGN_KEY_VIOLATION = "23503"
 
 # Failures to connect have no SQLSTATE, only a text from libpq, the server or a pooler.
@@ -53,7 +60,8 @@ class DatabaseUnavailable(Exception):
 
     may_have_run: bool  # False if the statement certainly had no effect
     phase: Literal["credentials", "connect", "execute"]
-    # Without user input: libpq's first line for a connection error, else an exception class.
+    # Without user input: libpq's first line for a connection error, what the schema lacks, or an
+    # exception class.
     reason: str
     sqlstate: str | None = None
     misconfigured: bool = False  # the error stays until somebody changes the configuration
@@ -114,6 +122,8 @@ def reason_of(error: psycopg2.Error) -> str:
     """Return what happened, for the log."""
     if isinstance(error, DeadlineExceeded):
         return error.reason
+    if error.pgcode in _NAMING_THE_SCHEMA:
+        return error.diag.message_primary or type(error).__name__
     return connection_message(error).partition("\n")[0] or type(error).__name__
 
 

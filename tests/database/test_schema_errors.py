@@ -1,0 +1,33 @@
+"""What the log says of a statement for which the schema lacks something."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.apps import app_on
+from tests.support.assertions import CANARY, assert_problem, database_failure, log_text
+from tests.support.sql import run_sql
+
+LACKING = {
+    "ALTER TABLE todos DROP COLUMN description": (
+        'column "description" of relation "todos" does not exist'
+    ),
+    "DROP TABLE todos": 'relation "todos" does not exist',
+    "REVOKE INSERT ON todos FROM todo_app": "permission denied for table todos",
+}
+"""By change: the reason in the log."""
+
+
+@pytest.mark.parametrize("change", LACKING)
+def test_the_log_names_the_column_table_or_right_that_is_missing(
+    new_migrated: Callable[[], str], caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    uri = new_migrated()
+    run_sql(uri, change)
+
+    with app_on(uri) as call:
+        response = call("POST", "/v1/todos", user="alice", json={"title": CANARY})
+
+    assert_problem(response, 503)
+    assert database_failure(caplog) == ("database misconfigured", "execute", LACKING[change])
+    assert CANARY not in log_text(caplog)
