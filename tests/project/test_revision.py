@@ -1,5 +1,6 @@
 """`make revision`: the next revision, written from the models."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,50 @@ def test_a_new_revision_has_what_the_models_add(folder: Path) -> None:
         subprocess.run(
             [sys.executable, "-m", "ruff", *check.split(), "migrations"], cwd=folder, check=True
         )
+
+
+def test_long_lines_are_wrapped_and_what_only_the_author_can_correct_is_reported(
+    folder: Path,
+) -> None:
+    columns = ["the_owner_of_it", "the_region_of_it", "the_workspace_of_it", "the_list_of_it"]
+    key = f"sa.ForeignKeyConstraint({columns}, {[f'parents.{column}' for column in columns]})"
+    fields = "".join(f"    {column}: str = Field(primary_key=True)\n" for column in columns)
+    color = "    color: str = Field(sa_column=sa.Column(Color))\n"
+    info = '{"info": {"owner": "the_owner_of_it"}}'
+    with (folder / "todo_api" / "models" / "tables.py").open("a") as file:
+        file.write(
+            "\n\nclass Color(sa.Text):\n    pass\n"
+            "\n\nclass Parent(SQLModel, table=True):\n    __tablename__ = 'parents'\n"
+            f"    __table_args__ = ({info},)\n{fields}"
+            "\n\nclass Child(SQLModel, table=True):\n    __tablename__ = 'children'\n"
+            f"    __table_args__ = ({key}, {info})\n{fields}{color}"
+        )
+    outcome = _make_revision(folder, "parents_and_children")
+    assert outcome.returncode == 0, outcome.stderr
+    path = folder / "migrations" / "versions" / f"{NEXT}_parents_and_children.py"
+    assert outcome.stdout.endswith(f"Read and complete {path}\n")
+    lints = [line for line in outcome.stderr.splitlines() if re.match(r"[A-Z]+\d+ ", line)]
+    assert lints == ["F821 Undefined name `todo_api`"]
+    assert max(map(len, path.read_text().splitlines())) <= 100
+
+
+def test_a_failing_tool_is_reported_in_a_sentence_and_leaves_no_file(folder: Path) -> None:
+    settings = folder / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("line-length = 100", 'line-length = "long"'))
+    outcome = _make_revision(folder, "due_at")
+    assert outcome.returncode != 0
+    assert "No revision was written. `ruff format` failed: " in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not list((folder / "migrations" / "versions").glob(f"{NEXT}*"))
+
+
+def test_revisions_that_are_not_one_chain_are_reported_in_a_sentence(folder: Path) -> None:
+    (newest,) = (folder / "migrations" / "versions").glob(f"{NEWEST}_*.py")
+    newest.with_name(f"{NEWEST}_again.py").write_text(newest.read_text())
+    outcome = _make_revision(folder, "due_at")
+    assert outcome.returncode != 0
+    assert "No revision was written. The revisions in migrations/versions are not" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 def test_a_new_revision_is_empty_when_the_models_equal_the_schema(folder: Path) -> None:
