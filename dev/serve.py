@@ -8,16 +8,19 @@ import logging
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import uvicorn
 from dotenv import load_dotenv  # a dependency of pydantic-settings
-from uvicorn.supervisors import ChangeReload
+from uvicorn.supervisors.basereload import BaseReload
 
 from todo_api.settings import Settings, SettingsError
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
+WATCHED = (ROOT / "todo_api", ROOT / "migrations")
+SCHEMA = (ROOT / "todo_api" / "models", ROOT / "todo_api" / "database", ROOT / "migrations")
+"""Where the schema and the isolation between users are described."""
 
 BANNER = """
   The API is at   http://{address}
@@ -95,25 +101,24 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.env_file:
         load_dotenv(arguments.env_file)
-    from alembic.util import CommandError
-
     from dev.postgres import Postgres, PostgresError
-    from migrations.__main__ import migrate
 
     try:
         with ExitStack() as stack:
             _refuse_port_in_use(arguments.port)
             rows = "the database that the environment names"
+            migrate: Callable[[], None] | None = None
             variables = ("NEON_DATABASE_URL", "NEON_DATABASE_URL_PARAMETER")
             if not any(os.environ.get(name) for name in variables):
                 rows = str(arguments.data)
                 os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
-                print(migrate(os.environ["NEON_DATABASE_URL"]))
+                migrate = partial(_migrate, arguments.data)
+                migrate()
             os.environ.setdefault("CORS_ORIGINS", "http://localhost:3000,http://localhost:5173")
             Settings.from_environment()
             print(BANNER.format(address=f"{HOST}:{arguments.port}", rows=rows), flush=True)
-            _serve(arguments.port)
-    except (PostgresError, CommandError, SettingsError, PortInUse) as error:
+            _serve(arguments.port, migrate)
+    except (PostgresError, SettingsError, PortInUse) as error:
         sys.exit(str(error))
 
 
@@ -132,14 +137,66 @@ def _refuse_port_in_use(port: int) -> None:
             ) from None
 
 
-def _serve(port: int) -> None:
+def _migrate(data: Path) -> None:
+    """Migrate, in a process that imports the models and the revisions as they are now."""
+    outcome = subprocess.run([sys.executable, "-m", "migrations"], cwd=ROOT, check=False)
+    if outcome.returncode:
+        print(
+            "The migration runs again after the next change of a model or a revision. If the "
+            "database has revisions of another branch, stop this server and start it again after "
+            f"`rm -r {data}`, which deletes all rows.",
+            file=sys.stderr,
+        )
+
+
+class Reloader(BaseReload):
+    """Restarts the server, after a migration where needed, when a file is new, changed or gone."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket.socket],
+        migrate: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(config, uvicorn.Server(config).run, sockets)
+        self.reloader_name = "dev.serve"
+        self._migrate = migrate
+        self._changed: list[Path] = []
+        self._times = _modification_times()
+
+    def should_restart(self) -> list[Path] | None:
+        """Return the files that differ from those of the last call."""
+        self.pause()
+        times = _modification_times()
+        self._changed = sorted({path for path, _ in times.items() ^ self._times.items()})
+        self._times = times
+        return self._changed
+
+    def restart(self) -> None:
+        """Start a new process. The old one serves until the migration has ended."""
+        concerns_schema = any(
+            path.is_relative_to(folder) for path in self._changed for folder in SCHEMA
+        )
+        if self._migrate and concerns_schema:
+            self._migrate()
+        super().restart()
+
+
+def _modification_times() -> dict[Path, float]:
+    times: dict[Path, float] = {}
+    for folder in WATCHED:
+        for path in folder.rglob("*.py"):
+            with suppress(FileNotFoundError):  # deleted just now
+                times[path] = path.stat().st_mtime
+    return times
+
+
+def _serve(port: int, migrate: Callable[[], None] | None) -> None:
     config = uvicorn.Config(
         "dev.serve:application",
         factory=True,
         host=HOST,
         port=port,
-        reload=True,
-        reload_dirs=[str(ROOT / "todo_api")],
         server_header=False,
         access_log=False,  # the application logs each request itself
         log_config={
@@ -157,7 +214,7 @@ def _serve(port: int) -> None:
     # by 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with suppress(KeyboardInterrupt):
-        ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        Reloader(config, [listener], migrate).run()
 
 
 if __name__ == "__main__":

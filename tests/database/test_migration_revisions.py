@@ -67,6 +67,19 @@ def test_a_database_ahead_of_the_code_is_left_as_it_is(
     assert _revision(uri) == NEXT
 
 
+def test_a_column_that_no_revision_makes_is_reported_with_the_command_that_writes_one(
+    uri: str, run: Run
+) -> None:
+    run()
+    run_sql(uri, "ALTER TABLE todos DROP COLUMN description")
+    assert run() == (
+        f"The database is at revision {NEWEST}, but not as the models describe it: todos lacks the "
+        "column description. As a role that may, run: ALTER TABLE public.todos ADD COLUMN "
+        "description TEXT; If no revision makes that yet, run `make revision NAME=…` instead.",
+        "",
+    )
+
+
 def test_a_database_of_another_project_is_refused(uri: str, run: Run) -> None:
     run_sql(
         uri,
