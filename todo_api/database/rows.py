@@ -3,7 +3,7 @@
 Every one of them filters by the user. Where a table is named below, it stands for any.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -38,20 +38,42 @@ def select_row(table: sa.Table, user_id: str, row_id: UUID) -> sa.Select[Any]:
     return sa.select(table).where(owned(table, user_id), table.columns.id == row_id)
 
 
-def select_page(table: sa.Table, user_id: str, limit: int, cursor: Cursor | None) -> sa.Select[Any]:
+def select_page(
+    table: sa.Table, user_id: str, filters: Mapping[str, Any], limit: int, cursor: Cursor | None
+) -> sa.Select[Any]:
     """Select the newest rows, or those after the cursor, and one more if there is.
 
-    With an index on owner, time and id each page costs the same, however far down.
+    With an index on owner, filters, time and id each page costs the same, however far down.
+
+    Args:
+        table: the table.
+        user_id: the user.
+        filters: the values of columns.
+        limit: the number of rows of a page.
+        cursor: the last row of the page before, if there is one.
     """
-    # SELECT * FROM todos WHERE user_id = 'alice' AND (created_at, id) < ('…', '…')
-    # ORDER BY created_at DESC, id DESC LIMIT 51
+    # SELECT * FROM todos WHERE user_id = 'alice' AND is_completed = true
+    # AND (created_at, id) < ('…', '…') ORDER BY created_at DESC, id DESC LIMIT 51
     created_at, id_ = table.columns.created_at, table.columns.id
     statement = sa.select(table).where(owned(table, user_id))
+    for column, value in filters.items():
+        statement = statement.where(table.columns[column] == value)
     if cursor is not None:
         statement = statement.where(
             sa.tuple_(created_at, id_) < sa.tuple_(cursor.created_at, cursor.id)
         )
     return statement.order_by(created_at.desc(), id_.desc()).limit(limit + 1)
+
+
+def page_of(
+    result: sa.Result[Any], filters: Mapping[str, Any], limit: int
+) -> tuple[Sequence[sa.Row[Any]], str | None]:
+    """Return the rows of a page, and the cursor of the next if there is one."""
+    found = result.all()
+    if len(found) <= limit:
+        return found, None
+    last = found[limit - 1]
+    return found[:limit], str(Cursor(last.created_at, last.id, filters))
 
 
 def update_row(
@@ -61,7 +83,12 @@ def update_row(
     values: Mapping[str, Any],
     versions: Collection[datetime] | None,
 ) -> sa.Executable:
-    """Change one row if it has one of these versions, or any if None. See `_write_row`."""
+    """Change one row if it has one of these versions, or any if None. See `_write_row`.
+
+    Without values it only reads.
+    """
+    if not values:
+        return _read_row(table, user_id, row_id, versions)
     # UPDATE todos SET …, updated_at = greatest(clock_timestamp(), updated_at + '1 microsecond')
     # Now, but always later than the previous value, even if the clock was set back.
     updated_at = sa.func.greatest(
@@ -99,8 +126,20 @@ def _write_row(
     return written.select().select_from(target.outerjoin(written, sa.true()))
 
 
+def _read_row(
+    table: sa.Table, user_id: str, row_id: UUID, versions: Collection[datetime] | None
+) -> sa.Executable:
+    """Return a statement that changes nothing, with a result like that of `_write_row`."""
+    read = select_row(table, user_id, row_id)
+    if versions is None:
+        return read
+    target = read.cte("target")
+    found = sa.select(target).where(target.columns.updated_at.in_(versions)).cte("found")
+    return found.select().select_from(target.outerjoin(found, sa.true()))
+
+
 def written_row(result: sa.Result[Any]) -> sa.Row[Any] | None:
-    """Return the row that a write has changed or deleted, or None if the user has none.
+    """Return the row that a write has changed, read or deleted, or None if the user has none.
 
     Raises:
         PreconditionFailed: the row has another version: all columns are null.

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from todo_api.database import rows
-from todo_api.models.page import Cursor, filters_of
+from todo_api.models.page import filters_of
 from todo_api.models.tables import Todo
 from todo_api.models.todos import TodoCreate, TodoPage, TodoPublic, TodoQuery, TodoUpdate
 
@@ -69,14 +69,10 @@ class TodoRepository:
 
     def list(self, query: TodoQuery) -> TodoPage:
         """Return one page of the todos, newest first."""
-        statement = rows.select_page(TODOS, self._user_id, query.limit, query.cursor)
-        if query.is_completed is not None:
-            statement = statement.where(TODOS.columns.is_completed == query.is_completed)
-        found = self._execute(statement).all()
-        items = [TodoPublic.model_validate(row) for row in found[: query.limit]]
-        next_cursor = None
-        if len(found) > query.limit:
-            next_cursor = str(Cursor(items[-1].created_at, items[-1].id, filters_of(query)))
+        filters = filters_of(query)
+        statement = rows.select_page(TODOS, self._user_id, filters, query.limit, query.cursor)
+        found, next_cursor = rows.page_of(self._execute(statement), filters, query.limit)
+        items = [TodoPublic.model_validate(row) for row in found]
         return TodoPage(items=items, next_cursor=next_cursor)
 
     def retrieve(self, todo_id: UUID) -> TodoPublic:
@@ -111,13 +107,7 @@ class TodoRepository:
 
         Raises like `replace`.
         """
-        fields = patch.model_dump(exclude_unset=True)
-        if fields:
-            return self._change(todo_id, fields, versions)
-        todo = self.retrieve(todo_id)
-        if versions is not None and todo.updated_at not in versions:
-            raise rows.PreconditionFailed
-        return todo
+        return self._change(todo_id, patch.model_dump(exclude_unset=True), versions)
 
     def toggle(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> TodoPublic:
         """Flip `is_completed` in the database, so that concurrent toggles all count.

@@ -23,11 +23,11 @@ class Cursor:
 
     created_at: datetime
     id: UUID
-    filters: Mapping[str, str] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Format as base64url, so that clients treat it as opaque."""
-        values = [rfc3339(self.created_at), str(self.id), self.filters]
+        values = [rfc3339(self.created_at), str(self.id), _texts(self.filters)]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -48,14 +48,18 @@ class Cursor:
         raise PydanticCustomError("cursor", "Must be a next_cursor of this list")
 
 
-def filters_of(query: BaseModel) -> dict[str, str]:
-    """Return the filters of a list's query: its parameters but for `limit` and `cursor`."""
+def _texts(filters: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in filters.items()}
+
+
+def filters_of(query: BaseModel) -> dict[str, Any]:
+    """Return the filters that a list's query has: its parameters but for `limit` and `cursor`."""
     return _filters(vars(query))
 
 
-def _filters(parameters: Mapping[str, Any]) -> dict[str, str]:
+def _filters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: str(value)
+        name: value
         for name, value in parameters.items()
         if name not in ("limit", "cursor") and value is not None
     }
@@ -63,7 +67,7 @@ def _filters(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 def check_filters(cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
     """Refuse the cursor of a list with other filters (a validator of the field `cursor`)."""
-    if cursor is not None and cursor.filters != _filters(info.data):
+    if cursor is not None and cursor.filters != _texts(_filters(info.data)):
         raise PydanticCustomError("cursor", "Must be used with the same filters as before")
     return cursor
 
