@@ -9,7 +9,8 @@ from fastapi import APIRouter, FastAPI, Query
 from pydantic import BaseModel, create_model
 
 from todo_api.api import openapi
-from todo_api.api.problems import NOT_IDENTIFIED, error_responses
+from todo_api.api.problems import NOT_IDENTIFIED
+from todo_api.api.responses import error_responses
 
 
 class Color(StrEnum):

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from todo_api.api.problems import DATABASE_PROBLEMS, NOT_READY, error_responses
+from todo_api.api.problems import DATABASE_PROBLEMS, NOT_READY
+from todo_api.api.responses import error_responses
 from todo_api.api.session import AnonymousSession
 from todo_api.database.readiness import check_ready
 

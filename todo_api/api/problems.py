@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457), and its OpenAPI documentation.
+"""Every error as `application/problem+json` (RFC 9457).
 
 No error repeats the input, SQL, a stack trace or a connection string.
 """
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
-from todo_api.database.errors import DatabaseUnavailable
+from todo_api.database.errors import DatabaseUnavailable, ForeignKeyViolation
 from todo_api.database.readiness import NotReady
 from todo_api.database.rows import PreconditionFailed
 from todo_api.database.todos import IdempotencyKeyReused, TodoNotFound
@@ -89,6 +89,7 @@ TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this 
 METHOD_NOT_ALLOWED = ProblemType(
     405, "method-not-allowed", "This path does not support this method."
 )
+STILL_REFERENCED = ProblemType(409, "still-referenced", "Something else refers to it.")
 PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "It has changed since this version.")
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
@@ -128,7 +129,11 @@ _EXCEPTIONS: Mapping[type[Exception], ProblemType] = {
     PreconditionFailed: PRECONDITION_FAILED,
     IdempotencyKeyReused: IDEMPOTENCY_KEY_REUSED,
 }
-HANDLED = (RequestValidationError, HTTPException, DatabaseUnavailable, NotReady, *_EXCEPTIONS)
+HANDLED = (
+    *(RequestValidationError, HTTPException),
+    *(DatabaseUnavailable, ForeignKeyViolation, NotReady),
+    *_EXCEPTIONS,
+)
 """The exceptions that are ordinary answers."""
 
 # What an HTTPException means, ours or the framework's.
@@ -142,28 +147,6 @@ _HTTP_EXCEPTIONS = (
 _BY_STATUS = {problem.status: problem for problem in _HTTP_EXCEPTIONS}
 
 
-def documented_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return response headers in OpenAPI's form."""
-    return {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
-    }
-
-
-def error_responses(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of errors, for FastAPI's `responses`."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for problem in problems:
-        response = responses.setdefault(
-            problem.status, {"description": problem.detail, "headers": {}, "content": {}}
-        )
-        response["headers"] |= documented_headers(problem.headers)
-        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
-        examples = response["content"].setdefault(MEDIA_TYPE, content)["examples"]
-        value = problem.body("6ad12249-341b-4e17-8510-3b7ec7623c18", problem.errors)
-        examples[problem.name.replace(":", "-")] = {"summary": problem.detail, "value": value}
-    return responses
-
-
 async def problem_handler(request: Request, error: Exception) -> Response:
     """Return the response for an exception."""
     errors: Sequence[Mapping[str, str]] = ()
@@ -174,6 +157,16 @@ async def problem_handler(request: Request, error: Exception) -> Response:
         case _ if type(error) in _EXCEPTIONS:
             problem = _EXCEPTIONS[type(error)]
             errors = problem.errors
+        case ForeignKeyViolation() if request.method == "DELETE":
+            problem = STILL_REFERENCED
+        case ForeignKeyViolation():
+            # The same for another user's row and for a missing one.
+            missing = {
+                "in": "body",
+                "field": error.field,
+                "detail": "There is nothing with this id",
+            }
+            problem, errors = INVALID_REQUEST, [missing]
         case HTTPException(status_code=405):
             problem, headers = METHOD_NOT_ALLOWED, {"Allow": _allowed_methods(request)}
         case HTTPException(status_code=status) if status in _BY_STATUS:

@@ -1,6 +1,6 @@
 """The seven operations on todos."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -19,8 +19,15 @@ from todo_api.api.problems import (
     INVALID_REQUEST,
     PRECONDITION_FAILED,
     TODO_NOT_FOUND,
+)
+from todo_api.api.responses import (
+    CREATED,
+    ITEM,
+    ITEM_OR_304,
+    Responses,
     documented_headers,
     error_responses,
+    merge_patch,
 )
 from todo_api.api.session import CallerSession, CurrentUser
 from todo_api.database.todos import TodoRepository
@@ -39,14 +46,8 @@ async def todos_of_caller(session: CallerSession, user_id: CurrentUser) -> TodoR
 
 TodosDep = Annotated[TodoRepository, Depends(todos_of_caller)]
 
-TODO_HEADERS = documented_headers({"ETag": "The todo's `etag`."})
-LOCATION = {"Location": "The path of the todo.", "Idempotency-Replayed": "`true` on a retry."}
-_TODO_UPDATE = {"$ref": "#/components/schemas/TodoUpdate"}
-TODO: dict[int | str, dict[str, Any]] = {200: {"headers": TODO_HEADERS}}
-CREATED: dict[int | str, dict[str, Any]] = {
-    201: {"headers": TODO_HEADERS | documented_headers(LOCATION)}
-}
-TODO_OR_304 = TODO | {304: {"description": "The caller has this version.", "headers": TODO_HEADERS}}
+REPLAYED = documented_headers({"Idempotency-Replayed": "`true` on a retry."})
+CREATED_ONCE: Responses = {201: {"headers": CREATED[201]["headers"] | REPLAYED}}
 CREATE_PROBLEMS = error_responses(*BODY_PROBLEMS, INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
 READ_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST)
 WRITE_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST, PRECONDITION_FAILED)
@@ -62,7 +63,7 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=CREATED | CREATE_PROBLEMS)
+@router.post("", status_code=201, responses=CREATED_ONCE | CREATE_PROBLEMS)
 def create_todo(
     body: TodoCreate,
     todos: TodosDep,
@@ -83,7 +84,7 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPag
     return todos.list(query)
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=TODO_OR_304 | READ_PROBLEMS)
+@router.get("/{id}", response_model=TodoPublic, responses=ITEM_OR_304 | READ_PROBLEMS)
 def retrieve_todo(
     todo_id: TodoIdInPath,
     todos: TodosDep,
@@ -97,7 +98,7 @@ def retrieve_todo(
     return todo
 
 
-@router.put("/{id}", responses=TODO | BODY_WRITE_PROBLEMS)
+@router.put("/{id}", responses=ITEM | BODY_WRITE_PROBLEMS)
 def replace_todo(
     todo_id: TodoIdInPath,
     body: TodoCreate,
@@ -109,13 +110,7 @@ def replace_todo(
     return _tagged(todos.replace(todo_id, body, versions), response)
 
 
-@router.patch(
-    "/{id}",
-    responses=TODO | BODY_WRITE_PROBLEMS,
-    openapi_extra={
-        "requestBody": {"content": {"application/merge-patch+json": {"schema": _TODO_UPDATE}}}
-    },
-)
+@router.patch("/{id}", responses=ITEM | BODY_WRITE_PROBLEMS, openapi_extra=merge_patch(TodoUpdate))
 def update_todo(
     todo_id: TodoIdInPath,
     body: TodoUpdate,
@@ -138,7 +133,7 @@ def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersion
     todos.delete(todo_id, versions)
 
 
-@router.post("/{id}/toggle", responses=TODO | WRITE_PROBLEMS)
+@router.post("/{id}/toggle", responses=ITEM | WRITE_PROBLEMS)
 def toggle_todo(
     todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions
 ) -> TodoPublic:

@@ -1,10 +1,11 @@
-"""The typed failure of the database, and which errors of psycopg2 stand for it."""
+"""The typed failures of the database, and which errors of psycopg2 stand for them."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 import psycopg2
+import sqlalchemy as sa
 from psycopg2 import extensions
 from sqlalchemy.engine import ExceptionContext
 
@@ -70,6 +71,13 @@ class DatabaseUnavailable(Exception):
         return f"{self.phase}: {self.reason}"
 
 
+@dataclass(eq=False)
+class ForeignKeyViolation(Exception):
+    """A row would refer to one that its user does not have, or would lose the one it refers to."""
+
+    field: str  # the column of the reference
+
+
 class DeadlineExceeded(psycopg2.OperationalError):
     """The request's time for the database is used up."""
 
@@ -107,15 +115,33 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
     )
 
 
+def foreign_key_violation(context: ExceptionContext) -> ForeignKeyViolation | None:
+    """Translate the violation of a reference to anything but the row's own user.
+
+    SQLAlchemy calls this as `handle_error`.
+    """
+    key = _violated_key(context.original_exception)
+    field = key and _field_of(key)
+    return ForeignKeyViolation(field) if field else None
+
+
 def _user_was_deleted(error: psycopg2.Error) -> bool:
     """Return whether the user's row went away while a statement wrote the user's first rows."""
-    keys_to_users = {
-        key.name
-        for table in User.metadata.sorted_tables
-        for key in table.foreign_key_constraints
-        if key.referred_table.name == User.__tablename__
-    }
-    return error.pgcode == FOREIGN_KEY_VIOLATION and error.diag.constraint_name in keys_to_users
+    key = _violated_key(error)
+    return key is not None and _field_of(key) is None
+
+
+def _violated_key(error: BaseException) -> sa.ForeignKeyConstraint | None:
+    if not isinstance(error, psycopg2.Error) or error.pgcode != FOREIGN_KEY_VIOLATION:
+        return None
+    keys = [key for table in User.metadata.sorted_tables for key in table.foreign_key_constraints]
+    return next((key for key in keys if key.name == error.diag.constraint_name), None)
+
+
+def _field_of(key: sa.ForeignKeyConstraint) -> str | None:
+    """Return the column of a reference, or None for a key that is only the row's owner."""
+    owner = key.table.info.get("owner")
+    return next((name for name in key.column_keys if name != owner), None)
 
 
 def reason_of(error: psycopg2.Error) -> str:

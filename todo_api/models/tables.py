@@ -20,7 +20,7 @@ IDEMPOTENCY_KEY_MAX = 255
 # Constraint names are the same in every database, so that migrations can refer to them.
 SQLModel.metadata.naming_convention = {
     "pk": "%(table_name)s_pkey",
-    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
     "ck": "%(table_name)s_%(constraint_name)s_check",
     "uq": "%(table_name)s_%(column_0_N_name)s_key",
 }
