@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 from todo_api.models.tables import DESCRIPTION_MAX, TITLE_MAX
@@ -94,3 +101,16 @@ Id = Annotated[UUID, Field(description="Made by the server.", examples=[SOME_ID]
 OwnerId = Annotated[str, Field(description="The owner: the caller.", examples=["alice"])]
 CreatedAt = Annotated[UtcTime, Field(description="RFC 3339, UTC.")]
 UpdatedAt = Annotated[UtcTime, Field(description="RFC 3339, UTC. Increases with every change.")]
+RESPONSE = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+"""How a response is made of a row: with every field, also those that the row has not."""
+
+Etag = Annotated[
+    str,
+    Field(
+        # Made of the field `updated_at`, which is before it.
+        default_factory=lambda fields: etag_of(fields["updated_at"]),
+        description="This version, for `If-Match`.",
+        examples=[SOME_ETAG],
+        json_schema_extra={"readOnly": True},
+    ),
+]

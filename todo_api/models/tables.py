@@ -26,6 +26,18 @@ SQLModel.metadata.naming_convention = {
 }
 
 
+def _id() -> sa.Column[UUID]:
+    return sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid())
+
+
+def _user_id() -> sa.Column[str]:
+    return sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False)
+
+
+def _time() -> sa.Column[datetime]:
+    return sa.Column(sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
+
+
 class User(SQLModel, table=True):
     """A user who has created a todo.
 
@@ -39,11 +51,7 @@ class User(SQLModel, table=True):
     )
 
     id: str = Field(sa_column=sa.Column(sa.Text, primary_key=True))
-    created_at: datetime = Field(
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        )
-    )
+    created_at: datetime = Field(sa_column=_time())
 
 
 class Todo(SQLModel, table=True):
@@ -72,27 +80,15 @@ class Todo(SQLModel, table=True):
         {"info": {"owner": "user_id"}},
     )
 
-    id: UUID = Field(
-        sa_column=sa.Column(sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid())
-    )
-    user_id: str = Field(
-        sa_column=sa.Column(sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False)
-    )
+    id: UUID = Field(sa_column=_id())
+    user_id: str = Field(sa_column=_user_id())
     title: str = Field(sa_column=sa.Column(sa.Text, nullable=False))
     description: str | None = Field(sa_column=sa.Column(sa.Text))
     is_completed: bool = Field(
         sa_column=sa.Column(sa.Boolean, nullable=False, server_default=sa.false())
     )
-    created_at: datetime = Field(
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        )
-    )
-    updated_at: datetime = Field(
-        sa_column=sa.Column(
-            sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-        )
-    )
+    created_at: datetime = Field(sa_column=_time())
+    updated_at: datetime = Field(sa_column=_time())
     idempotency_key: str | None = Field(sa_column=sa.Column(sa.Text))
     request_hash: bytes | None = Field(sa_column=sa.Column(sa.LargeBinary))
     """Of the request that created the todo, to tell a retry from another request with the same

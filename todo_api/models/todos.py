@@ -3,17 +3,17 @@
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from todo_api.models.fields import (
-    SOME_ETAG,
+    RESPONSE,
     CreatedAt,
     Description,
+    Etag,
     Id,
     OwnerId,
     Title,
     UpdatedAt,
-    etag_of,
 )
 from todo_api.models.page import PAGE_DEFAULT, CursorParameter, Limit, NextCursor, check_filters
 
@@ -50,7 +50,7 @@ class TodoUpdate(BaseModel):
 class TodoPublic(BaseModel):
     """A todo."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = RESPONSE
 
     id: Id
     user_id: OwnerId
@@ -65,15 +65,7 @@ class TodoPublic(BaseModel):
     is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
     created_at: CreatedAt
     updated_at: UpdatedAt
-
-    # pydantic's documented way, which mypy does not know.
-    @computed_field(  # type: ignore[prop-decorator]
-        description="This version of the todo, for `If-Match`.", examples=[SOME_ETAG]
-    )
-    @property
-    def etag(self) -> str:
-        """The entity tag."""
-        return etag_of(self.updated_at)
+    etag: Etag
 
 
 class TodoPage(BaseModel):
