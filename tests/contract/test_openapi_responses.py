@@ -13,8 +13,9 @@ from tests.support.openapi import (
     OPERATIONS,
     documented_response,
     example_of,
-    recreate_todo,
+    new_referenced_item,
     request_for,
+    request_to_new_item,
     without_generated_values,
 )
 from todo_api.database.engine import Database
@@ -38,7 +39,7 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
 
     The examples of the parameters belong to the same todo.
     """
-    response = lambda_api(**request_for("createTodo", ""))
+    response = lambda_api(**request_to_new_item(lambda_api, "createTodo"))
     example = example_of(documented_response("createTodo", response))
     assert without_generated_values(response.json()) == without_generated_values(example)
     public = TodoPublic.model_validate(example)
@@ -65,7 +66,7 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
         requests = [(query, without) for query in queries]
         requests += [(without, header) for header in headers]
         for query, header in requests:
-            request = request_for(operation_id, recreate_todo(lambda_api))
+            request = request_to_new_item(lambda_api, operation_id)
             path = f"{request['path']}?{urlencode(query)}"
             response = lambda_api(**request | {"path": path}, headers=header)
             documented_response(operation_id, response)
@@ -81,18 +82,13 @@ CHANGES: dict[int, dict[str, Any]] = {
     400: {"body": '{"title"'},
     401: {"user": None},
     404: {"path": str(uuid4())},
+    409: {},  # another item refers to this one
     412: {"headers": {"If-Match": '"1"'}},
     413: {"body": " " * 65_537},
     415: {"headers": {"Content-Type": "text/plain"}},
     422: {"path": "not-a-uuid"},
 }
 """The change to an example request that causes each status. No request can cause 500 or 503."""
-
-WITHOUT_ID: dict[str, dict[str, Any]] = {
-    "createTodo": {"json": {"title": " "}},
-    "listTodos": {"path": "/v1/todos?verbose=1"},
-}
-"""What causes 422 in the operations whose path has no ID."""
 
 
 def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
@@ -105,17 +101,20 @@ def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
     listed = {
         int(status) for *_, operation in OPERATIONS.values() for status in operation["responses"]
     }
-    assert listed == {200, 201, 204, *CHANGES, 500, 503}
-    for operation_id, (_, _, operation) in OPERATIONS.items():
+    assert listed - {409} == {200, 201, 204, *CHANGES, 500, 503} - {409}
+    for operation_id, (_, path, operation) in OPERATIONS.items():
         for status, change in CHANGES.items():
-            todo_id = recreate_todo(lambda_api)
-            request = request_for(operation_id, todo_id) | change
+            request = request_to_new_item(lambda_api, operation_id) | change
             if "body" in change:
                 request.pop("json", None)
-            if "path" in change:
-                request["path"] = request_for(operation_id, str(change["path"]))["path"]
-            if status == 422:
-                request |= WITHOUT_ID.get(operation_id, {})
+            item_id = change.get("path")
+            if status == 409:
+                item_id = new_referenced_item(lambda_api, operation_id)
+            if item_id is not None:
+                request["path"] = request_for(operation_id, item_id)["path"]
+            if status == 422 and "{id}" not in path:
+                unknown = {"json": {"unknown": 1}} if "json" in request else {"path": f"{path}?x=1"}
+                request |= unknown
             response = lambda_api(**request)
             documented = documented_response(operation_id, response)
             assert (response.status == status) == (str(status) in operation["responses"]), (
@@ -161,7 +160,7 @@ def test_error_examples_of_specific_operations_match_their_responses(lambda_api:
         return lambda_api(method, path, user="alice", **request)
 
     todos = "/v1/todos"
-    todo = f"/v1/todos/{recreate_todo(lambda_api)}"
+    todo = str(request_to_new_item(lambda_api, "retrieveTodo")["path"])
     key = {"Idempotency-Key": str(uuid4())}
     call("POST", todos, json={"title": "one"}, headers=key)
     with app_on(

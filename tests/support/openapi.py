@@ -5,6 +5,8 @@ from typing import Any
 
 from tests.support import pages
 from tests.support.clients import Api, Response
+from tests.support.documents.operations import operations_in
+from tests.support.documents.walk import Caller
 from tests.support.machine import ROOT
 
 PATH = ROOT / "docs/openapi.json"
@@ -51,19 +53,38 @@ def example_of(part: dict[str, Any]) -> dict[str, Any]:
     return {name: field["examples"][0] for name, field in fields.items()}
 
 
-def request_for(operation_id: str, todo_id: str) -> dict[str, Any]:
-    """The request to a todo that the examples of an operation make."""
+def request_for(operation_id: str, item_id: str) -> dict[str, Any]:
+    """The request to an item that the examples of an operation make."""
     method, path, operation = OPERATIONS[operation_id]
     body = {"json": example_of(operation["requestBody"])} if "requestBody" in operation else {}
-    return {"method": method, "path": path.replace("{id}", todo_id), "user": "alice", **body}
+    return {"method": method, "path": path.replace("{id}", item_id), "user": "alice", **body}
 
 
-def recreate_todo(call: Api) -> str:
-    """Delete all todos of the examples' user, create the example, and return its ID."""
-    for item in call("GET", "/v1/todos?limit=100", user="alice").json()["items"]:
-        call("DELETE", f"/v1/todos/{item['id']}", user="alice")
-    created: str = call(**request_for("createTodo", "")).json()["id"]
-    return created
+def request_to_new_item(call: Api, operation_id: str) -> dict[str, Any]:
+    """The same to a new item, with references to new items in place of those of the examples."""
+    caller = _examples_user(call)
+    (operation,) = [each for each in caller.operations if each.name == operation_id]
+    body = {option: "example" for option in operation.options if option.place == "body"}
+    new = caller.own(operation_id, operation, body)
+    request = request_for(operation_id, "".join(new.ids))
+    if operation.has_body:
+        request["json"] = {option.name: value for option, value in new.values.items()}
+    return request
+
+
+def new_referenced_item(call: Api, operation_id: str) -> str | None:
+    """The ID of a new item that this operation is about and another refers to, if any can."""
+    caller = _examples_user(call)
+    collection = OPERATIONS[operation_id][1].partition("/{id}")[0]
+    for operation in caller.operations:
+        if operation.method == "POST" and not operation.ids and operation.path != collection:
+            caller.create(operation, operation.path)
+    ids = [str(item.id) for item in caller.items if item.path.startswith(f"{collection}/")]
+    return ids[0] if ids else None
+
+
+def _examples_user(call: Api) -> Caller:
+    return Caller(call, "alice", operations_in(DOCUMENT))
 
 
 def without_generated_values(value: dict[str, Any]) -> Any:

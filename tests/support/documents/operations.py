@@ -54,7 +54,11 @@ class Operation:
 
 def operations_of(api: Api) -> list[Operation]:
     """Return the operations of the document that an application answers with."""
-    document = api("GET", "/openapi.json").json()
+    return operations_in(api("GET", "/openapi.json").json())
+
+
+def operations_in(document: Schema) -> list[Operation]:
+    """Return the operations of a document."""
     return [
         _operation(document, path, method, description)
         for path, methods in document["paths"].items()
