@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -74,11 +75,32 @@ def test_migrations_can_be_reverted_and_applied_again(new_database: Callable[[],
         ),
         ("127.0.0.1", "127.0.0.1"),
         ("my-pooler.example-pooler.org", "my.example-pooler.org"),
+        ("a-pooler.example.org,b-pooler.example.org", "a.example.org,b.example.org"),
     ],
 )
 def test_direct_url_removes_the_pooler_suffix_and_nothing_else(given: str, host: str) -> None:
     uri = f"postgresql://u:p%40ss@{given}/db?sslmode=require&channel_binding=require"
     assert parse_dsn(direct_url(uri)) == parse_dsn(uri) | {"host": host}
+
+
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ("endpoint=ep-x-pooler", "endpoint=ep-x"),
+        ("project=ep-x-pooler", "project=ep-x"),
+        (
+            "-c geqo=off endpoint=ep-x-pooler -c work_mem=64MB",
+            "-c geqo=off endpoint=ep-x -c work_mem=64MB",
+        ),
+        ("endpoint=ep-x", "endpoint=ep-x"),
+        ("-c application_name=my-pooler", "-c application_name=my-pooler"),
+    ],
+)
+def test_direct_url_names_the_same_endpoint_in_the_options(given: str, direct: str) -> None:
+    uri = f"postgresql://u:p@ep-x-pooler.eu-central-1.aws.neon.tech/db?options={quote(given)}"
+    parts = parse_dsn(direct_url(uri))
+    assert parts["host"] == "ep-x.eu-central-1.aws.neon.tech"
+    assert parts["options"] == direct
 
 
 def test_migrating_without_a_url_prints_one_sentence() -> None:

@@ -128,11 +128,15 @@ def _is_neon(parts: dict[str, str]) -> bool:
 
 
 def direct_url(url: str) -> str:
-    """Return the URL of Neon's direct endpoint: the pooled one's host without `-pooler`.
+    """Return the URL of Neon's direct endpoint, whose name is the pooled one's without `-pooler`.
 
+    It stands in the host, and may stand in the options too, where the proxy wants the same one.
     Migrations need a session of their own, which the pooler does not give
     (https://neon.com/docs/connect/connection-pooling).
     """
     parts = parse_dsn(url)
-    endpoint, dot, domain = parts["host"].partition(".")
-    return str(make_dsn(**{**parts, "host": endpoint.removesuffix("-pooler") + dot + domain}))
+    parts["host"] = re.sub(r"(^|,)([^.,]+)-pooler(?=[.,]|$)", r"\1\2", parts["host"])
+    if "options" in parts:
+        endpoint = r"(?<!\S)((?:endpoint|project)=\S+)-pooler(?!\S)"
+        parts["options"] = re.sub(endpoint, r"\1", parts["options"])
+    return str(make_dsn(**parts))
