@@ -6,8 +6,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from alembic import command
@@ -15,22 +15,20 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg2 import extensions
 from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from migrations.isolation import refuse_strangers, remaining_differences, repair, sentence
 from migrations.locks import retry_for_locks
+from migrations.owner import LockTimeout, SessionChanged, Watch, connect, session_lock, watched
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA
-from todo_api.database.url import direct_url, may_start_tls_directly, url_reader
+from todo_api.database.url import direct_url, url_reader
 from todo_api.settings import Settings, SettingsError
 
 FOLDER = Path(__file__).parent
 ADVISORY_LOCK = 7_030_461_218_340_771
 """An arbitrary number, the same in every release: whoever holds this advisory lock is migrating."""
-CONNECT_SECONDS = 20
-"""How long each attempt to connect may take: a suspended compute wakes up meanwhile."""
 ADVISORY_LOCK_SECONDS = 120
 """How long to wait for another migration of the same database."""
 
@@ -57,39 +55,38 @@ def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> s
         raise CommandError(
             f"There is no revision {target}: choose one of {known}, head, or -1 to go one back."
         )
+    url = direct_url(uri)
     engine = create_engine(
-        "postgresql+psycopg2://", creator=lambda: _connect(direct_url(uri)), poolclass=pool.NullPool
+        "postgresql+psycopg2://", creator=lambda: connect(url), poolclass=pool.NullPool
     )
+    watch = Watch()
     try:
         with engine.connect() as connection:
-            _lock(connection)
-            refuse_strangers(connection)
-            with connection.begin():
-                connection.execute(text(f"SET search_path = {SCHEMA}, pg_temp"))
-                current = MigrationContext.configure(connection).get_current_revision() or "base"
-            return _migrate(connection, revisions, current, target, compare_schema=compare_schema)
-    except DBAPIError as error:
+            session: Any = connection.connection.driver_connection
+            with (
+                watched(session, url) as watch,
+                session_lock(session, ADVISORY_LOCK, ADVISORY_LOCK_SECONDS),
+            ):
+                refuse_strangers(connection)
+                with connection.begin():
+                    connection.execute(text(f"SET search_path = {SCHEMA}, pg_temp"))
+                    context = MigrationContext.configure(connection)
+                    current = context.get_current_revision() or "base"
+                return _migrate(
+                    connection, revisions, current, target, compare_schema=compare_schema
+                )
+    except (DBAPIError, psycopg2.Error) as error:
+        reason = watch.silence or str(getattr(error, "orig", error)).strip()
         raise CommandError(
-            f"The migration failed, and the database is unchanged: {error.orig}".strip()
+            f"The migration failed, and the database is unchanged: {reason}"
         ) from error
-
-
-def _connect(url: str) -> extensions.connection:
-    """Connect, with a search path on which only superusers can have put anything."""
-    connection = _open(url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("SET search_path = pg_catalog")
-    connection.autocommit = False
-    return connection
-
-
-def _open(url: str) -> extensions.connection:
-    """Connect, starting TLS directly where requests do, or else asking the server for it."""
-    if may_start_tls_directly(url):
-        with suppress(psycopg2.OperationalError):
-            return psycopg2.connect(url, connect_timeout=CONNECT_SECONDS, sslnegotiation="direct")
-    return psycopg2.connect(url, connect_timeout=CONNECT_SECONDS)
+    except LockTimeout as timeout:
+        raise CommandError(
+            f"Another migration of this database has not ended for {ADVISORY_LOCK_SECONDS} s, "
+            f"and nothing was changed by this one: run it again after that one. {timeout}"
+        ) from None
+    except (CommandError, SessionChanged) as error:
+        raise CommandError(f"{error} {watch.silence}".strip()) from error
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -120,25 +117,6 @@ def revision_chain() -> list[str]:
     return ["base", *reversed([script.revision for script in scripts.walk_revisions()])]
 
 
-def _lock(connection: Connection) -> None:
-    """Take the advisory lock until the connection closes.
-
-    It is polled: a transaction that waits for it would stop another migration from building an
-    index concurrently.
-    """
-    deadline = time.monotonic() + ADVISORY_LOCK_SECONDS
-    while True:
-        with connection.begin():
-            if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
-                return
-        if time.monotonic() >= deadline:
-            raise CommandError(
-                f"Another migration of this database has not ended for {ADVISORY_LOCK_SECONDS} s, "
-                "and nothing was changed by this one: run it again after that one."
-            )
-        time.sleep(0.1)
-
-
 def _migrate(
     connection: Connection, revisions: list[str], current: str, target: str, *, compare_schema: bool
 ) -> str:
@@ -167,11 +145,15 @@ def _migrate(
         done = f"Nothing to do: the database is at revision {reached}."
     else:
         done = f"The database is migrated from revision {current} to {reached}."
-        repair(connection)  # the tables that the revisions have made
-    if end > 0:
-        at = f"The database is at revision {reached}"
-        with_schema = compare_schema and reached == newest  # an older revision has less
-        _refuse_differences(connection, at, with_schema=with_schema)
+    at = f"The database is at revision {reached}"
+    with_schema = compare_schema and reached == newest  # an older revision has less
+    try:
+        if end != start:
+            repair(connection)  # the tables that the revisions have made
+        if end > 0:
+            _refuse_differences(connection, at, with_schema=with_schema)
+    except DBAPIError as error:
+        raise CommandError(f"{at}, but was not compared with the models: {error.orig}") from error
     if repaired and start > 0:
         done += f" Repaired: {'; '.join(repaired)}."
     return done

@@ -210,6 +210,23 @@ class Database:
         return self._url
 
 
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit what the `with` block waits for connections that no `Database` has opened.
+
+    libpq's own `connect_timeout` has no effect in a process with a wait callback.
+
+    Raises:
+        DeadlineExceeded: the time is over.
+    """
+    extensions.set_wait_callback(_wait_until_deadline)
+    token = _wait.set(_Wait(deadline=time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _wait.reset(token)
+
+
 def _wait_until_deadline(connection: extensions.connection) -> None:
     """Wait until a connection's socket is ready (psycopg2's wait callback)."""
     wait = _wait.get()
