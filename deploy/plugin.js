@@ -1,8 +1,9 @@
 "use strict";
 
-const { spawnSync } = require("node:child_process");
+const { spawn, spawnSync } = require("node:child_process");
 const { existsSync } = require("node:fs");
 const path = require("node:path");
+const { createInterface } = require("node:readline");
 
 const PYTHON = ".venv/bin/python";
 
@@ -19,6 +20,15 @@ const FORMS = {
   burst: [/^[1-9]\d*$/, "a whole number above 0"],
   "reserved-concurrency": [/^[1-9]\d*$/, "a whole number above 0: with 0 the function answers nothing"],
 };
+
+/** How long Parameter Store may take for one call. */
+const PARAMETER_MILLISECONDS = 10_000;
+
+/** Why a call of Parameter Store failed: its name for the error, or that its time was over. */
+function reasonOf(error) {
+  const isOver = ["AbortError", "TimeoutError"].includes(error.name);
+  return isOver ? `no answer for ${PARAMETER_MILLISECONDS / 1000} s` : error.name;
+}
 
 /**
  * What `serverless deploy` does besides packaging and CloudFormation: checks, the Lambda zip, and
@@ -165,39 +175,43 @@ class Deploy {
   }
 
   /**
-   * Write a login of the function's own to the parameter that it reads, unless the one that is
-   * there works.
+   * Keep the login in the parameter that the function reads, or replace it. deploy/runtime_login.py
+   * decides, and asks for the parameter while it holds its lock.
    */
-  async createLogin(environment) {
+  async createLogin(env) {
     const Name = this.service.provider.environment.NEON_DATABASE_URL_PARAMETER;
-    const databaseUrlKey = this.service.custom["database-url-key"];
-    const env = { ...environment, RUNTIME_DATABASE_URL: await this.readParameter(Name, "") };
-    const login = (refusal, ...options) => {
-      const command = ["-m", "deploy.runtime_login", ...options, this.provider.getStage()];
-      return this.run(refusal, PYTHON, command, { env, stdout: "pipe" });
-    };
-    const refusal = `The function has no login of its own for the parameter ${Name}, and nothing is deployed`;
-    const Value = login(refusal, "create", ...(this.rotates ? ["--rotate"] : []));
-    if (!Value) return;
+    const options = [this.provider.getStage(), "--request-seconds", String(this.service.provider.timeout)];
+    if (this.rotates) options.push("--rotate");
+    const refusal = `The step for the login in the parameter ${Name} failed, and nothing is deployed`;
+    const answer = (request, Value) =>
+      request === "read" ? this.readParameter(Name, "") : this.writeParameter(Name, Value);
+    await this.converse(refusal, PYTHON, ["-m", "deploy.runtime_login", ...options], env, answer);
+  }
+
+  /** Write a connection string to a parameter. */
+  async writeParameter(Name, Value) {
     this.serverless.cli.log(`Writing a new login of the function to ${Name}`);
+    const databaseUrlKey = this.service.custom["database-url-key"];
     const KeyId = typeof databaseUrlKey === "string" ? databaseUrlKey : undefined; // Parameter Store's default key
     try {
-      await this.ssm.putParameter({ Name, Value, KeyId, Type: "SecureString", Overwrite: true });
+      const parameter = { Name, Value, KeyId, Type: "SecureString", Overwrite: true };
+      await this.ssm.putParameter(parameter, { abortSignal: AbortSignal.timeout(PARAMETER_MILLISECONDS) });
     } catch (error) {
-      this.refuse(`The parameter ${Name} cannot be written (${error.name}), and nothing is deployed.`);
+      this.refuse(`The parameter ${Name} cannot be written (${reasonOf(error)}), and nothing is deployed.`);
     }
-    login("The function has a new login, but the one before it still works, and nothing is deployed", "close");
+    return "";
   }
 
   /** A connection string, read as whoever deploys; `missing` where there is none. */
   async readParameter(Name, missing) {
     try {
-      return (await this.ssm.getParameter({ Name, WithDecryption: true })).Parameter.Value;
+      const abortSignal = AbortSignal.timeout(PARAMETER_MILLISECONDS);
+      return (await this.ssm.getParameter({ Name, WithDecryption: true }, { abortSignal })).Parameter.Value;
     } catch (error) {
       if (error.name === "ParameterNotFound" && missing !== undefined) return missing;
       return this.refuse(
         `The parameter ${Name}, which is to hold the database's URL, cannot be read in ${this.provider.getRegion()} ` +
-          `(${error.name}), and nothing is deployed.`,
+          `(${reasonOf(error)}), and nothing is deployed.`,
       );
     }
   }
@@ -210,14 +224,36 @@ class Deploy {
     this.run(refusal, "make", ["--silent", target, ...variables], { env });
   }
 
-  /** Run a command and return its output, or refuse to go on with what it says when it fails. */
-  run(refusal, command, options, { env = process.env, stdout = 2 } = {}) {
-    const stdio = ["ignore", stdout, "pipe"];
+  /** Run a command, or refuse to go on with what it says when it fails. */
+  run(refusal, command, options, { env = process.env } = {}) {
+    const stdio = ["ignore", 2, "pipe"];
     const outcome = spawnSync(command, options, { cwd: this.serverless.serviceDir, env, stdio, encoding: "utf8" });
     if (outcome.error) this.refuse(`${refusal}: ${outcome.error.message}`);
     if (outcome.status !== 0) this.refuse(`${refusal}:\n${outcome.stderr}`);
     process.stderr.write(outcome.stderr);
-    return outcome.stdout;
+  }
+
+  /** Run a command that asks for what it needs: each line of its output is a request, as JSON. */
+  async converse(refusal, command, options, env, answer) {
+    const child = spawn(command, options, { cwd: this.serverless.serviceDir, env });
+    const end = new Promise((resolve) => {
+      child.on("error", (error) => resolve(error.message));
+      child.on("close", resolve);
+    });
+    let messages = "";
+    child.stderr.setEncoding("utf8").on("data", (text) => (messages += text));
+    child.stdin.on("error", () => {}); // it has ended, and its messages say why
+    try {
+      for await (const request of createInterface({ input: child.stdout })) {
+        child.stdin.write(`${JSON.stringify(await answer(...JSON.parse(request)))}\n`);
+      }
+    } finally {
+      child.stdin.end();
+    }
+    const status = await end;
+    if (typeof status === "string") this.refuse(`${refusal}: ${status}`);
+    if (status !== 0) this.refuse(`${refusal}:\n${messages}`);
+    process.stderr.write(messages);
   }
 
   refuse(sentence) {

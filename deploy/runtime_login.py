@@ -1,178 +1,206 @@
 """The function's own login: a role that owns nothing, and may only switch to `todo_app`.
 
-`serverless deploy` runs this after the migrations: `create` prints the connection URL of a new
-login, where one is needed; deploy/plugin.js writes it to Parameter Store; then `close` locks the
-login before it out. No request is lost meanwhile, because the parameter always holds a login that
-works: a login's name is used once, and its password stays until the parameter holds the next one.
+`serverless deploy` runs this after the migrations. It keeps the login that the function's parameter
+names, or replaces it, and locks every other login of the stage and its database. No request is lost
+meanwhile: a login's name is used once, and its password stays until the parameter holds the next
+one. deploy/plugin.js reads and writes the parameter for it.
 """
 
 import argparse
+import json
 import os
 import re
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Protocol
 
 import psycopg2
-from psycopg2 import extensions, sql
-from sqlalchemy import text
+from psycopg2.sql import SQL, Literal
 
-from todo_api.database.engine import Database
-from todo_api.database.errors import DatabaseUnavailable
-from todo_api.database.readiness import NotReady, check_ready
+from deploy.login_check import REFUSED, create_login, parameters_of, reason_to_replace, user_of
+from deploy.login_roles import STATEMENT_SECONDS, LoginError, Roles
+from deploy.login_sessions import end_sessions
+from migrations.owner import LockTimeout, answer_within, connect, wait_for_lock
 from todo_api.database.url import direct_url, libpq_url
 
-TIMEOUT_SECONDS = 10
-"""How long the database may take to answer the new login."""
-
-# NOINHERIT: the login has no rights before it switches to todo_app. The password is in clear,
-# inside TLS, because Neon hands it to the proxy before the database. The proxy does not know of
-# NOLOGIN, so `close` changes the password too.
-CREATE = sql.SQL("CREATE ROLE {name} LOGIN NOINHERIT IN ROLE todo_app PASSWORD {password}")
-CLOSE = sql.SQL("ALTER ROLE {name} NOLOGIN PASSWORD {password}")
-DROP = sql.SQL("DROP ROLE {name}")
-
-# What somebody creates on the search path of the owner could be called with the owner's rights.
-MAY_CREATE_IN = """
-SELECT quote_ident(nspname) FROM pg_namespace
-WHERE nspname !~ '^pg_' AND has_schema_privilege(session_user, oid, 'CREATE')
-"""
+LOCK_SECONDS = 120
+"""How long to wait for other deploys of stages in the same database."""
+ADVISORY_LOCK = 7_030_461_218_340_772
+"""An arbitrary number, the same in every release: whoever holds this lock changes logins."""
 
 
-class LoginError(Exception):
-    """The database refused; the message says what to do, without a password."""
+class Parameter(Protocol):
+    """The parameter in Parameter Store that the function reads."""
+
+    def read(self) -> str:
+        """Return its value, "" if there is none."""
+
+    def write(self, url: str) -> None:
+        """Replace its value."""
 
 
-def create(owner_url: str, current_url: str, stage: str, *, rotate: bool = False) -> str | None:
-    """Create a login for the function, unless its current one works.
+def renew(
+    owner_url: str,
+    stage: str,
+    parameter: Parameter,
+    *,
+    rotate: bool = False,
+    request_seconds: float = 0,
+) -> list[str]:
+    """Keep the function's login if it is right, else replace it, and lock all others.
+
+    Any number of these may run at once: in the end one login works, the one in the parameter.
 
     Args:
         owner_url: the connection URL of the login that owns the tables.
-        current_url: the connection URL of the function, "" if it has none yet.
         stage: the stage, which the login is named after.
-        rotate: create a login although the current one works.
+        parameter: the function's parameter.
+        rotate: replace a login that is right, too.
+        request_seconds: how long a request of the function may take.
 
     Returns:
-        The connection URL of the new login, or None if the current one stays.
+        What there is to know, as sentences.
 
     Raises:
-        LoginError: the database refused to create the login, or refuses the login.
+        LoginError: it failed; the message says how far it came.
     """
-    if not rotate and _is_usable(current_url, owner_url):
-        return None
-    name, password = f"{_prefix(stage)}{secrets.token_hex(4)}", secrets.token_urlsafe(32)
-    url = _with_login(owner_url, name, password)
-    with _cursor(owner_url) as owner:
-        try:
-            owner.execute(CREATE.format(name=sql.Identifier(name), password=sql.Literal(password)))
-        except psycopg2.errors.InsufficientPrivilege as error:
-            raise LoginError(
-                f"{error.diag.message_primary}. As a role that may, run: "
-                f"CREATE ROLE {_prefix(stage)}by_hand LOGIN NOINHERIT IN ROLE todo_app "
-                "PASSWORD '…'; then write the connection string with this user and password "
-                "to the parameter, as a SecureString."
-            ) from None
-        try:
-            _check(url)
-        except (DatabaseUnavailable, NotReady) as error:
-            owner.execute(DROP.format(name=sql.Identifier(name)))
-            raise LoginError(
-                f"the new login {name} does not work, and was dropped: {error}."
-            ) from None
-    return url
-
-
-def close(owner_url: str, old_url: str, stage: str) -> None:
-    """Lock out the login of `old_url`, if `create` made it for this stage.
-
-    Open connections stay.
-    """
-    name = _parameters(old_url).get("user", "")
-    if not re.fullmatch(rf"{_prefix(stage)}[0-9a-f]{{8}}", name):
-        return
-    with _cursor(owner_url) as owner:
-        owner.execute("SELECT FROM pg_roles WHERE rolname = %s", [name])
-        if owner.rowcount:  # none if the stage has moved to another server
-            password = sql.Literal(secrets.token_urlsafe(32))
-            owner.execute(CLOSE.format(name=sql.Identifier(name), password=password))
-
-
-def _prefix(stage: str) -> str:
-    return f"todo_app_{stage.replace('-', '_')}_"
-
-
-def _parameters(url: str) -> dict[str, str]:
-    """Return libpq's parameters, or none if this is not a connection URL."""
+    notes = []
+    done = "Nothing was changed."
     try:
-        return extensions.parse_dsn(libpq_url(url))
-    except ValueError:
-        return {}
-
-
-def _is_usable(url: str, owner_url: str) -> bool:
-    """Whether this URL is the owner's with another login, which works."""
-    parameters, owner = _parameters(url), _parameters(owner_url)
-    login = {name: parameters.get(name) for name in ("user", "password")}
-    if parameters != {**owner, **login} or login["user"] == owner["user"]:
-        return False
-    try:
-        _check(url)
-    except (DatabaseUnavailable, NotReady):
-        return False
-    return True
-
-
-def _with_login(url: str, user: str, password: str) -> str:
-    """Return the URL with another user and password, and everything else as it is."""
-    changed = re.sub(r"//([^/?]*@)?", f"//{user}:{password}@", url, count=1)
-    if _parameters(changed) != {**_parameters(url), "user": user, "password": password}:
+        with _locked(owner_url), closing(Roles(owner_url, stage)) as roles:
+            old = used = parameter.read()
+            reason = "it was to be rotated" if rotate else reason_to_replace(roles, owner_url, old)
+            if reason:
+                new = create_login(roles, owner_url)
+                done = "A new login was created, but is not used: the next deploy locks it."
+                parameter.write(new)
+                done = "The parameter holds a new login. Others may still work: deploy again."
+                used = parameter.read()
+                if used != new and reason_to_replace(roles, owner_url, used):
+                    raise LoginError("Somebody else has written a wrong login to the parameter.")
+                left = _leave(roles, old)
+                done = f"{done} {left}".strip()
+                notes += [f"The function has the new login {user_of(used)}: {reason}.", left]
+            else:
+                done = "The function keeps its login."
+            roles.mark(user_of(used))
+            others = roles.others(user_of(used))
+            roles.lock([name for name, may_log_in in others.items() if may_log_in])
+            notes.append(end_sessions(roles, others, request_seconds))
+    except LockTimeout as timeout:
         raise LoginError(
-            "user and password of the owner's connection string must stand before its host."
-        )
-    return changed
-
-
-def _check(url: str) -> None:
-    """Connect as the function does, and check what `/ready` checks."""
-    database = Database(lambda: url)
-    with database.session(user_id="", timeout_seconds=TIMEOUT_SECONDS) as session:
-        check_ready(session, every_column=True)
-        schemas = session.connection().scalars(text(MAY_CREATE_IN)).all()
-    if schemas:
-        raise NotReady(f"it may create in the schema {', '.join(schemas)}")
+            f"Another deploy has not released the lock of the function's logins for {LOCK_SECONDS} "
+            f"s. {timeout} {done}"
+        ) from None
+    except LoginError as error:
+        raise LoginError(f"{error} {done}") from None
+    except psycopg2.Error as error:
+        # Only the first line: the next may quote the statement, with the password.
+        reason = str(error).splitlines()[0]
+        raise LoginError(f"The owner's connection failed: {reason}. {done}") from None
+    return [note for note in notes if note]
 
 
 @contextmanager
-def _cursor(owner_url: str) -> Iterator[extensions.cursor]:
-    with (
-        closing(psycopg2.connect(direct_url(owner_url))) as connection,
-        connection.cursor() as cursor,
-    ):
-        connection.autocommit = True
-        yield cursor
+def _locked(owner_url: str) -> Iterator[None]:
+    """Hold the lock of the logins, in an open transaction, so that it holds behind a pooler too."""
+    with closing(connect(direct_url(owner_url))) as connection:
+        sql = "SELECT pg_try_advisory_xact_lock(%s)"
+        wait_for_lock(connection, sql, ADVISORY_LOCK, LOCK_SECONDS)
+        with (
+            answer_within(STATEMENT_SECONDS, owner_url, "a statement of the owner"),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield
+
+
+def _leave(roles: Roles, old_url: str) -> str:
+    """Make the old login refused on the server that it names, which the stage may have left.
+
+    Instances that run then read the parameter again.
+
+    Returns:
+        A sentence if they may go on with the old login, else "".
+    """
+    name = user_of(old_url)
+    if not name:
+        return ""
+    problem = "is no login that a deploy has made"
+    if roles.is_of_the_stage(name):
+        problem = _change_own_password(libpq_url(old_url))
+    if not problem:
+        return ""
+    host = parameters_of(old_url)["host"]
+    return (
+        f"The login {name} on {host}, which the parameter held before, {problem}. Instances of the "
+        f"function that reach it go on with it until they are replaced: run ALTER ROLE {name} "
+        "NOLOGIN PASSWORD NULL there, or, if that server is gone, deploy a changed setting of the "
+        "function, as --param tracing=true."
+    )
+
+
+def _change_own_password(url: str) -> str:
+    """Log in, and take a random password. Returns what went wrong, or "" if it is refused now."""
+    change = SQL("ALTER ROLE CURRENT_USER PASSWORD {}")
+    try:
+        with (
+            closing(connect(direct_url(url))) as session,
+            answer_within(STATEMENT_SECONDS, url, "a statement"),
+            session,  # a transaction
+            session.cursor() as cursor,
+        ):
+            cursor.execute(change.format(Literal(secrets.token_urlsafe(32))))
+    except psycopg2.Error as error:
+        if not re.search(REFUSED, str(error)):
+            return f"could not be locked ({str(error).splitlines()[0]})"
+    return ""
+
+
+class PluginParameter:
+    """The parameter, which deploy/plugin.js reads and writes: a line of JSON out, one back."""
+
+    def read(self) -> str:
+        """Return its value, "" if there is none."""
+        return self._ask("read")
+
+    def write(self, url: str) -> None:
+        """Replace its value."""
+        self._ask("write", url)
+
+    def _ask(self, *request: str) -> str:
+        print(json.dumps(request), flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            raise LoginError("The parameter could not be read or written.")
+        return str(json.loads(answer))
 
 
 def main() -> None:
-    """Run from the command line, with both connection URLs in the environment."""
+    """Run from the command line, with the owner's connection URL in the environment."""
     parser = argparse.ArgumentParser(description="The function's own login.")
-    parser.add_argument("command", choices=["create", "close"])
     parser.add_argument("stage")
+    parser.add_argument("--rotate", action="store_true", help="replace a login that is right, too")
     parser.add_argument(
-        "--rotate", action="store_true", help="create a login although the current one works"
+        "--request-seconds", type=float, default=0, help="how long a request may take"
     )
     arguments = parser.parse_args()
-    owner_url, url = libpq_url(os.environ["NEON_DATABASE_URL"]), os.environ["RUNTIME_DATABASE_URL"]
     try:
-        if arguments.command == "create":
-            print(create(owner_url, url, arguments.stage, rotate=arguments.rotate) or "", end="")
-        else:
-            close(owner_url, url, arguments.stage)
+        notes = renew(
+            libpq_url(os.environ["NEON_DATABASE_URL"]),
+            arguments.stage,
+            PluginParameter(),
+            rotate=arguments.rotate,
+            request_seconds=arguments.request_seconds,
+        )
     except LoginError as refusal:
         sys.exit(str(refusal))
-    except psycopg2.Error as error:
-        # Only the first line: the next may quote the statement, with the password.
-        sys.exit(str(error).partition("\n")[0])
+    except ValueError as error:  # of libpq_url
+        sys.exit(f"The owner's connection string {error}. Nothing was changed.")
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clusters import created, neon_like
+from tests.support.clusters import neon_like
+from tests.support.logins import created, new_stage
 from tests.support.serverless import Project
 
 
@@ -36,4 +37,10 @@ def owner(cluster: tuple[str, str]) -> str:
 @pytest.fixture(scope="session")
 def login(owner: str) -> str:
     """The URI of a login of the function."""
-    return created(owner)
+    return created(owner, "branch-x")
+
+
+@pytest.fixture
+def stage() -> str:
+    """The name of a stage that has no login yet."""
+    return new_stage()

@@ -4,6 +4,8 @@ Its parameter, the order of steps, and no secret shown.
 """
 
 import json
+import re
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -11,9 +13,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from deploy.runtime_login import create
 from migrations.__main__ import migrate
 from tests.support.aws import Aws, Call
+from tests.support.logins import created
 from tests.support.serverless import Project
 from tests.support.sql import run_sql
 
@@ -34,7 +36,7 @@ def owner(new_database: Callable[[], str]) -> str:
 @pytest.fixture
 def login(owner: str) -> str:
     """The URI of a login that an earlier deploy has made."""
-    return create(owner, "", "dev") or ""
+    return created(owner, "dev")
 
 
 def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
@@ -92,10 +94,12 @@ def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_paramete
     outcome = deploy(project, aws)
     assert (outcome.returncode, aws.writes) == (1, [])
     output = " ".join((outcome.stdout + outcome.stderr).split())
-    no_login = f"The function has no login of its own for the parameter {RUNTIME}"
-    assert f"{no_login}, and nothing is deployed" in output
-    create_login = "CREATE ROLE todo_app_dev_by_hand LOGIN NOINHERIT IN ROLE todo_app PASSWORD"
-    assert f"run: {create_login}" in output
+    failed = f"The step for the login in the parameter {RUNTIME} failed, and nothing is deployed"
+    assert failed in output
+    create_login = (
+        r'CREATE ROLE "todo_app_dev_\w{8}" LOGIN NOINHERIT IN ROLE todo_app PASSWORD \'…\''
+    )
+    assert re.search(f"run: {create_login}; COMMENT ON ROLE", output)
     assert "Traceback" not in output
     assert parse_dsn(postgres_owner)["password"] not in output
 
@@ -136,4 +140,25 @@ def test_parameter_that_cannot_be_written_stops_the_deploy_and_the_old_login_wor
     (put,) = [call for call in aws.calls if call.action == "PutParameter"]
     assert put.parameters["KeyId"] == KEY
     assert parse_dsn(str(put.parameters["Value"]))["password"] not in output
+    assert run_sql(login, "SELECT 1") == [(1,)]
+
+
+class SilentAws(Aws):
+    """A fake AWS that does not answer when a parameter is written."""
+
+    def result(self, call: Call) -> tuple[int, str]:
+        """Return status and body of the response."""
+        if call.action == "PutParameter":
+            time.sleep(60)
+        return super().result(call)
+
+
+def test_parameter_store_that_does_not_answer_stops_the_deploy_and_the_old_login_works_on(
+    project: Project, owner: str, login: str
+) -> None:
+    aws = SilentAws({OWNER: owner, RUNTIME: login})
+    outcome = deploy(project, aws, "--param", "rotate=true")
+    assert (outcome.returncode, set(aws.writes)) == (1, {"ssm:PutParameter"})
+    output = " ".join((outcome.stdout + outcome.stderr).split())
+    assert f"The parameter {RUNTIME} cannot be written (no answer for 10 s)" in output
     assert run_sql(login, "SELECT 1") == [(1,)]

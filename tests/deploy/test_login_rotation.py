@@ -5,12 +5,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
-import psycopg2
 import pytest
 from moto import mock_aws
+from psycopg2.extensions import parse_dsn
 
-from deploy.runtime_login import close
-from tests.support.clusters import created
+from deploy.runtime_login import renew
+from tests.support.logins import MemoryParameter, new_stage
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sql import run_sql
 from todo_api.database.engine import Database
@@ -19,32 +19,6 @@ from todo_api.database.url import url_reader
 from todo_api.models.todos import TodoCreate, TodoQuery
 
 NAME = "/todo-api/dev/neon-database-url-runtime"
-
-
-def test_closing_refuses_the_password_and_leaves_open_connections_and_other_logins(
-    owner: str,
-) -> None:
-    old, other = created(owner), created(owner)
-    connection = psycopg2.connect(old)
-    for not_its_own in (owner, other.replace("branch_x", "branch_y")):
-        close(owner, not_its_own, "branch-x")
-    close(owner, other, "dev")
-    close(owner, old, "branch-x")
-    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(old)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SET ROLE todo_app; SELECT count(*) FROM todos")
-    connection.close()
-    assert run_sql(other, "SELECT 1") == run_sql(owner, "SELECT 1") == [(1,)]
-
-
-def test_the_logins_of_deploys_at_once_all_work(owner: str) -> None:
-    """Whichever of them the parameter holds in the end."""
-    old = created(owner)
-    logins = [created(owner, old, rotate=True) for _ in range(2)]
-    for _ in logins:
-        close(owner, old, "branch-x")
-    assert [run_sql(url, "SELECT 1") for url in logins] == [[(1,)]] * 2
 
 
 class Instance:
@@ -78,10 +52,16 @@ def rotate_under_load(owner: str) -> list[int]:
     with mock_aws(), ThreadPoolExecutor(4) as executor:
         ssm = boto3.client("ssm", region_name="eu-central-1")
 
-        def put(url: str) -> None:
-            ssm.put_parameter(Name=NAME, Value=url, Type="SecureString", Overwrite=True)
+        class Parameter(MemoryParameter):
+            """The parameter, in moto's Parameter Store."""
 
-        put(current := created(owner))
+            def write(self, url: str) -> None:
+                super().write(url)
+                ssm.put_parameter(Name=NAME, Value=url, Type="SecureString", Overwrite=True)
+
+        stage = new_stage()
+        parameter = Parameter()
+        renew(owner, stage, parameter)
         instances = [Instance(f"instance-{number}") for number in range(4)]
         stop = threading.Event()
         outcomes = [executor.submit(instance.run, stop) for instance in instances]
@@ -96,10 +76,7 @@ def rotate_under_load(owner: str) -> list[int]:
         try:
             for _ in range(2):
                 wait_for_requests_of_each()
-                old, current = current, created(owner, current, rotate=True)
-                put(current)
-                wait_for_requests_of_each()
-                close(owner, old, "branch-x")
+                assert len(renew(owner, stage, parameter, rotate=True, request_seconds=15)) == 1
             wait_for_requests_of_each()
         finally:
             stop.set()
@@ -119,3 +96,17 @@ def test_rotations_under_load_lose_no_request_behind_pgbouncer(database: str) ->
     query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
     with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
         assert rotate_under_load(pooler.uri()) == [3] * 4
+
+
+@pytest.mark.pgbouncer
+def test_the_connections_that_pgbouncer_keeps_of_an_old_login_end(database: str) -> None:
+    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
+    with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
+        stage = new_stage()
+        parameter = MemoryParameter()
+        renew(pooler.uri(), stage, parameter)
+        old = parse_dsn(parameter.value)["user"]
+        sessions = "SELECT usename FROM pg_stat_activity WHERE usename IS NOT NULL"
+        assert (old,) in run_sql(database, sessions)
+        renew(pooler.uri(), stage, parameter, rotate=True, request_seconds=1000)
+        assert (old,) not in run_sql(database, sessions)

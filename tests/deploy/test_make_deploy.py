@@ -69,8 +69,7 @@ def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_w
         "npm ci --silent",
         "-m deploy.check_settings",
         "-m migrations",
-        f"-m deploy.runtime_login create {STAGE}",
-        f"-m deploy.runtime_login close {STAGE}",
+        f"-m deploy.runtime_login {STAGE} --request-seconds 15",
     ]
     assert f"Service deployed to stack todo-api-{STAGE}" in outcome.stderr
     function = project.resources["ApiLambdaFunction"]["Properties"]

@@ -1,23 +1,11 @@
-"""The function's own login: what it may do, and when it is created."""
-
-import secrets
-import traceback
-from collections.abc import Callable
-from typing import Any
+"""What the function's own login may do."""
 
 import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from deploy.runtime_login import LoginError, close, create
 from tests.support.apps import app_on
-from tests.support.clusters import OWNER, created
 from tests.support.sql import run_sql
-
-
-def roles(uri: str) -> list[tuple[Any, ...]]:
-    """Return every role's name, and whether it may log in."""
-    return run_sql(uri, "SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1")
 
 
 def test_the_login_has_no_attribute_and_no_role_except_todo_app(login: str) -> None:
@@ -128,122 +116,3 @@ def test_the_api_works_with_the_login(login: str) -> None:
         assert todo.status == 201
         assert call("GET", "/v1/todos", user="bob").json()["items"] == []
         assert call("DELETE", todo.headers["location"], user="alice").status == 204
-
-
-# --- when there is a new login --------------------------------------------------------------------
-
-
-def test_the_url_is_the_owners_with_another_user_and_a_password_of_256_bits(owner: str) -> None:
-    options = "?sslmode=prefer&application_name=a%20b"
-    first, second = (parse_dsn(created(owner + options)) for _ in range(2))
-    address = {
-        name: value
-        for name, value in parse_dsn(owner + options).items()
-        if name not in ("user", "password")
-    }
-    assert {name: first[name] for name in address} == address
-    assert set(first) == {*address, "user", "password"}
-    assert len(first["password"]) == len(second["password"]) == 43  # 6 bits in each character
-    assert first["password"] != second["password"]
-
-
-def test_a_login_that_works_stays_unless_it_is_to_be_rotated(owner: str, login: str) -> None:
-    before = roles(owner)
-    assert create(owner, login, "branch-x") is None
-    assert create(owner, login.replace("postgresql://", "postgres://"), "branch-x") is None
-    assert roles(owner) == before
-    assert parse_dsn(created(owner, login, rotate=True))["user"] != parse_dsn(login)["user"]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda login, _: login.replace(parse_dsn(login)["password"], "refused"),
-        lambda login, _: login + "?sslmode=prefer",
-        lambda login, _: login.replace("/todo", "/postgres"),
-        lambda _, owner: owner,
-        lambda _login, _owner: "not a URL",
-    ],
-    ids=["refused", "other options", "other database", "owner", "no URL"],
-)
-def test_a_login_that_is_not_of_this_database_or_does_not_work_is_replaced(
-    owner: str, login: str, change: Callable[[str, str], str]
-) -> None:
-    created(owner, change(login, owner))
-
-
-def test_a_login_that_does_not_pass_the_check_of_ready_is_dropped(owner: str) -> None:
-    before = roles(owner)
-    run_sql(owner, "ALTER TABLE todos DISABLE ROW LEVEL SECURITY")
-    try:
-        reason = "does not work, and was dropped: row-level security is off"
-        with pytest.raises(LoginError, match=reason):
-            create(owner, "", "dev")
-    finally:
-        run_sql(owner, "ALTER TABLE todos ENABLE ROW LEVEL SECURITY")
-    assert roles(owner) == before
-
-
-def test_a_login_that_may_create_in_a_schema_is_replaced(owner: str) -> None:
-    login = created(owner)
-    name = parse_dsn(login)["user"]
-    run_sql(owner, "CREATE SCHEMA app", f"GRANT CREATE ON SCHEMA app TO {name}")
-    try:
-        assert parse_dsn(created(owner, login))["user"] != name
-    finally:
-        run_sql(owner, "DROP SCHEMA app")
-
-
-def test_no_login_is_made_where_everybody_may_create_in_a_schema(owner: str) -> None:
-    before = roles(owner)
-    run_sql(owner, "CREATE SCHEMA app", "GRANT CREATE ON SCHEMA app TO PUBLIC")
-    try:
-        with pytest.raises(LoginError, match="todo_app may create in the schema app"):
-            create(owner, "", "dev")
-    finally:
-        run_sql(owner, "DROP SCHEMA app")
-    assert roles(owner) == before
-
-
-def test_an_owner_without_createrole_gets_the_sql_to_run_by_hand(cluster: tuple[str, str]) -> None:
-    owner, superuser = cluster
-    run_sql(superuser, f"ALTER ROLE {OWNER} NOCREATEROLE")
-    try:
-        with pytest.raises(LoginError, match="permission denied") as refused:
-            create(owner, "", "dev")
-        statement = str(refused.value).split("run: ")[1].split(";")[0]
-        run_sql(superuser, statement.replace("…", "by-hand"))
-        by_hand = owner.replace(f"{OWNER}:of-the-test", "todo_app_dev_by_hand:by-hand")
-        assert create(owner, by_hand, "dev") is None
-    finally:
-        run_sql(superuser, f"ALTER ROLE {OWNER} CREATEROLE")
-    close(owner, by_hand, "dev")
-    assert create(owner, by_hand, "dev") is None
-
-
-@pytest.mark.parametrize(
-    ("fault", "undo"),
-    [
-        (f"ALTER ROLE {OWNER} NOCREATEROLE", f"ALTER ROLE {OWNER} CREATEROLE"),
-        ("ALTER ROLE todo_app RENAME TO other_app", "ALTER ROLE other_app RENAME TO todo_app"),
-        ("REVOKE SELECT ON todos FROM todo_app", "GRANT SELECT ON todos TO todo_app"),
-    ],
-)
-def test_no_error_shows_the_new_password(
-    cluster: tuple[str, str], fault: str, undo: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner, superuser = cluster
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "t0p-s3cr3t")
-    run_sql(superuser, fault)
-    try:
-        with pytest.raises((LoginError, psycopg2.Error)) as raised:
-            create(owner, "", "dev")
-    finally:
-        run_sql(superuser, undo)
-    assert "t0p-s3cr3t" not in "".join(traceback.format_exception(raised.value))
-
-
-def test_a_user_outside_of_the_usual_place_in_the_url_is_refused(owner: str) -> None:
-    url = f"{owner}?user={OWNER}"
-    with pytest.raises(LoginError, match="must stand before its host"):
-        create(url, "", "dev")

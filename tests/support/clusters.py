@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 from psycopg2.extensions import parse_dsn
 
-from deploy.runtime_login import create
 from dev.postgres import Postgres, wheel_binaries
 from migrations.__main__ import migrate
 from tests.support.machine import SYSTEM_POSTGRES
@@ -61,13 +60,6 @@ def neon_like(version: str) -> Iterator[tuple[str, str]]:
         owner, superuser = (uri.removesuffix("/postgres") + "/todo" for uri in uris)
         migrate(owner)
         yield owner, superuser
-
-
-def created(owner: str, current: str = "", *, rotate: bool = False) -> str:
-    """Create a login, which is expected to be needed."""
-    url = create(owner, current, "branch-x", rotate=rotate)
-    assert url is not None
-    return url
 
 
 def of_database(uri: str, name: str) -> str:
