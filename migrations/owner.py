@@ -114,19 +114,18 @@ def wait_for_lock(connection: extensions.connection, sql: str, key: int, seconds
         LockTimeout: another session holds the lock.
     """
     deadline = time.monotonic() + seconds
-    with connection.cursor() as cursor:
-        while True:
-            with answer_within(CONNECT_SECONDS, connection.dsn, "a statement"):
-                cursor.execute(sql, [key])
-            if cursor.fetchone() == (True,):
-                return
-            if time.monotonic() >= deadline:
-                break
+    while True:
+        with answer_within(CONNECT_SECONDS, connection.dsn, "a statement"):
             connection.rollback()
-            time.sleep(0.1)
-        cursor.execute(HOLDER_SQL, [key])
-        holders = [f"pid {pid} of the role {role}" for pid, role in cursor.fetchall()]
-        connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute(sql, [key])
+                if cursor.fetchone() == (True,):
+                    return
+                cursor.execute(HOLDER_SQL, [key])
+                holders = [f"pid {pid} of the role {role}" for pid, role in cursor.fetchall()]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
     raise LockTimeout(
         f"The lock is held by {' and '.join(holders) or 'a session that has ended since'}. If it "
         "should not, lock that role (ALTER ROLE … NOLOGIN) and end the session: SELECT "
@@ -151,13 +150,20 @@ def session_lock(connection: extensions.connection, key: int, seconds: float) ->
         failure = f"{error} "
         raise
     finally:
-        if not connection.closed and not _value(connection, "SELECT pg_advisory_unlock(%s)", key):
+        if not _is_released(connection, key):
             raise SessionChanged(
                 f"{failure}A transaction pooler has changed the session meanwhile, so another "
                 "process could do the same at once, and the lock is still held. As the same role, "
                 f"run SELECT pg_terminate_backend({pid}), and then this again with a connection "
                 "string that does not lead through a pooler."
             )
+
+
+def _is_released(connection: extensions.connection, key: int) -> bool:
+    try:
+        return bool(_value(connection, "SELECT pg_advisory_unlock(%s)", key))
+    except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        return True  # with the end of its session
 
 
 def _value(connection: extensions.connection, sql: str, *parameters: object) -> Any:
