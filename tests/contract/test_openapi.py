@@ -63,6 +63,18 @@ def test_descriptions_and_examples_are_complete() -> None:
     }
 
 
+def test_every_response_with_a_body_has_a_model() -> None:
+    """Without one FastAPI would send every column of a row."""
+    without = [
+        name
+        for name, (_, _, operation) in OPERATIONS.items()
+        for response in operation["responses"].values()
+        for content in response.get("content", {}).values()
+        if not re.search("[$]ref", json.dumps(content.get("schema", {})))
+    ]
+    assert without == []
+
+
 def test_response_schemas_have_no_limits() -> None:
     """A client that counts characters differently would reject a stored todo."""
     responses = SCHEMAS.keys() - _request_schemas()

@@ -40,7 +40,8 @@ _NAMING_THE_SCHEMA = (
     "42P01",  # undefined_table
 )
 
-FOREIGN_KEY_VIOLATION = "23503"
+FOREIGN_KEY_VIOLATIONS = ("23503", "23001")
+"""The second is that of RESTRICT, since PostgreSQL 18."""
 
 # Failures to connect have no SQLSTATE, only a text from libpq, the server or a pooler.
 LOGIN_REFUSED = "(password|SASL) authentication failed"
@@ -132,7 +133,7 @@ def _user_was_deleted(error: psycopg2.Error) -> bool:
 
 
 def _violated_key(error: BaseException) -> sa.ForeignKeyConstraint | None:
-    if not isinstance(error, psycopg2.Error) or error.pgcode != FOREIGN_KEY_VIOLATION:
+    if not isinstance(error, psycopg2.Error) or error.pgcode not in FOREIGN_KEY_VIOLATIONS:
         return None
     keys = [key for table in User.metadata.sorted_tables for key in table.foreign_key_constraints]
     return next((key for key in keys if key.name == error.diag.constraint_name), None)
