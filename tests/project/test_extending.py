@@ -1,47 +1,75 @@
-"""The worked example of docs/extending still fits the code."""
+"""The worked examples of docs/extending still fit the code."""
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.copies import Copy
 from tests.support.machine import ROOT
 
-PATCHES = sorted((ROOT / "docs/extending").glob("[12]-*.patch"))
+PATCHES = ROOT / "docs/extending"
+ISOLATION = ("database/test_row_level_security", "database/test_statements")
+LISTS = (
+    *("api/test_lists", "contract/test_openapi", "contract/test_openapi_responses"),
+    *("database/test_isolation", "database/test_tables", *ISOLATION),
+)
+
+
+def _apply(copy: Copy, name: str) -> None:
+    # An error names the file and the line that no longer fit.
+    copy.run("git", "apply", str(PATCHES / name))
+
+
+def _failures(copy: Copy, *files: str, names: str = "test") -> dict[str, str]:
+    """Run tests of a copy, but for those through the local server and the longest."""
+    chosen = f"({names}) and not local and not bypassrls and not sequence"
+    return copy.failures("-k", chosen, *[f"tests/{file}.py" for file in files])
 
 
 def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    ignored = shutil.ignore_patterns(".*", "node_modules")
-    shutil.copytree(ROOT, folder, ignore=ignored)
-
-    def run(*command: str) -> str:
-        # Without CI, because the copy has no node_modules.
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("CI", "PYTEST_XDIST_WORKER")
-        }
-        outcome = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-        return outcome.stdout
-
-    assert len(PATCHES) == 2
-    for patch in PATCHES:
-        run("git", "apply", str(patch))  # an error names the file and the line that no longer fit
-        if patch.stem == "1-field":
-            run(sys.executable, "-m", "dev.revision", "due_at")
-    (folder / "docs/openapi.json").write_text(run(sys.executable, "-m", "dev.openapi"))
+    copy = Copy(tmp_path)
+    _apply(copy, "1-field.patch")
+    copy.run(sys.executable, "-m", "dev.revision", "due_at")
+    _apply(copy, "2-endpoint.patch")
+    copy.write_openapi()
     for check in (["check"], ["format", "--check"]):
-        run(sys.executable, "-m", "ruff", *check, ".")
-    names = (
-        *("api/test_operations", "contract/test_openapi"),
-        *("database/test_row_level_security", "database/test_statements"),
-    )
-    tests = [f"tests/{name}.py" for name in names]
-    options = ["-q", "-p", "no:cacheprovider", "-k", "not local and not bypassrls"]
-    output = run(sys.executable, "-m", "pytest", *options, *tests)
-    assert " passed" in output
+        copy.run(sys.executable, "-m", "ruff", *check, ".")
+    assert _failures(copy, "api/test_operations", "contract/test_openapi", *ISOLATION) == {}
+
+
+def test_a_resource_is_added_by_the_patch_and_mistakes_in_it_are_found(tmp_path: Path) -> None:
+    copy = Copy(tmp_path)
+    _apply(copy, "3-resource.patch")
+    copy.run(sys.executable, "-m", "dev.revision", "lists")
+    copy.write_openapi()
+    for check in (["check"], ["format", "--check"]):
+        copy.run(sys.executable, "-m", "ruff", *check, ".")
+    assert _failures(copy, "api/test_operations", *LISTS) == {}
+
+    statements = "todo_api/database/lists.py"
+    filtered = "rows.select_row(LISTS, self._user_id, list_id)"
+    copy.replace(statements, filtered, "sa.select(LISTS).where(LISTS.columns.id == list_id)")
+    (revision,) = (copy.folder / "migrations/versions").glob("*_lists.py")
+    key = '["user_id", "list_id"]'
+    with_owner = f'{key},\n        ["user_id", "id"]'
+    copy.replace(str(revision), with_owner, '["list_id"],\n        ["id"]')
+    with_owner = f'{key}, ["lists.user_id", "lists.id"]'
+    copy.replace("todo_api/models/tables.py", with_owner, '["list_id"], ["lists.id"]')
+    copy.replace("todo_api/api/lists.py", ", response_model=ListPublic", ", response_model=None")
+    copy.write_openapi()
+    expected = {
+        "test_every_statement_is_limited_to_the_caller": "retrieveList",
+        "test_the_filters_isolate_users_without_row_level_security": "retrieveList",
+        "test_no_foreign_key_refers_to_a_row_of_another_owner": "todos (list_id)",
+        "test_no_option_of_a_request_changes_what_another_user_gets": "createTodo with list_id",
+        "test_every_response_with_a_body_has_a_model": "retrieveList",
+    }
+    found = _failures(copy, *LISTS, names=" or ".join(expected))
+    assert found.keys() == expected.keys()
+    for name, mistake in expected.items():
+        assert mistake in found[name]
+
+    values = "{'user_id': self._user_id, **body.model_dump()}"
+    filtered = "rows.insert_row(LISTS, self._user_id, body.model_dump())"
+    copy.replace(statements, filtered, f"sa.insert(LISTS).values({values})")
+    name = "test_a_list_is_a_users_first_row_and_is_changed_with_its_entity_tag"
+    assert "503" in _failures(copy, "api/test_lists", names=name)[name]
