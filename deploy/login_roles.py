@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import extensions
 from psycopg2.sql import SQL, Identifier, Literal
 
-from migrations.owner import answer_within, connect
+from migrations.owner import SYSTEM_PATH_SQL, answer_within, connect
 from todo_api.database.isolation import ROLE
 from todo_api.database.url import direct_url
 
@@ -232,7 +232,7 @@ class Roles:
         """Run a statement in a transaction of its own, and return its rows."""
         limit = answer_within(STATEMENT_SECONDS, self._url, "a statement of the owner")
         with limit, self._connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
+            cursor.execute(f"{SYSTEM_PATH_SQL}; {statement}", values or None)
             return cursor.fetchall() if cursor.description else []
 
     def sql(self, template: str, **values: str) -> str:

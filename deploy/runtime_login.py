@@ -149,10 +149,10 @@ def _change_own_password(url: str) -> str:
         with (
             closing(connect(direct_url(url))) as session,
             answer_within(STATEMENT_SECONDS, url, "a statement"),
-            session,  # a transaction
             session.cursor() as cursor,
         ):
             cursor.execute(change.format(Literal(secrets.token_urlsafe(32))))
+            session.commit()
     except psycopg2.Error as error:
         if not re.search(REFUSED, str(error)):
             return f"could not be locked ({str(error).splitlines()[0]})"

@@ -19,7 +19,14 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from migrations.isolation import refuse_strangers, remaining_differences, repair, sentence
 from migrations.locks import retry_for_locks
-from migrations.owner import LockTimeout, SessionChanged, Watch, connect, session_lock, watched
+from migrations.owner import (
+    LockTimeout,
+    SessionChanged,
+    Watch,
+    connect_on_system_path,
+    session_lock,
+    watched,
+)
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA
 from todo_api.database.url import direct_url, url_reader
@@ -56,7 +63,9 @@ def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> s
         )
     url = direct_url(uri)
     engine = create_engine(
-        "postgresql+psycopg2://", creator=lambda: connect(url), poolclass=pool.NullPool
+        "postgresql+psycopg2://",
+        creator=lambda: connect_on_system_path(url),
+        poolclass=pool.NullPool,
     )
     watch = Watch()
     try:

@@ -47,8 +47,13 @@ class SessionChanged(Exception):
     """The lock was taken in one session and could not be released in another."""
 
 
+SYSTEM_PATH_SQL = "SET LOCAL search_path = pg_catalog"
+"""Before queries of the owner: on this path only superusers can have put anything. LOCAL, because a
+pooler may give the session to another client."""
+
+
 def connect(url: str) -> extensions.connection:
-    """Connect, with a search path on which only superusers can have put anything.
+    """Connect, starting TLS directly where requests do, or else asking the server for it.
 
     Args:
         url: of the direct endpoint.
@@ -57,20 +62,19 @@ def connect(url: str) -> extensions.connection:
         NoAnswer: it took longer than `CONNECT_SECONDS`.
         psycopg2.OperationalError: it failed.
     """
-    connection = _open(url)
-    connection.autocommit = True
-    with answer_within(CONNECT_SECONDS, url, "a statement"), connection.cursor() as cursor:
-        cursor.execute("SET search_path = pg_catalog")
-    connection.autocommit = False
-    return connection
-
-
-def _open(url: str) -> extensions.connection:
-    """Connect, starting TLS directly where requests do, or else asking the server for it."""
     if may_start_tls_directly(url):
         with suppress(psycopg2.OperationalError):
             return _attempt(url, sslnegotiation="direct")
     return _attempt(url)
+
+
+def connect_on_system_path(url: str) -> extensions.connection:
+    """Connect for many statements, all of them on the path of `SYSTEM_PATH_SQL`."""
+    connection = connect(url)
+    with answer_within(CONNECT_SECONDS, url, "a statement"), connection.cursor() as cursor:
+        cursor.execute("SET search_path = pg_catalog")
+        connection.commit()
+    return connection
 
 
 def _attempt(url: str, **options: Any) -> extensions.connection:
@@ -118,6 +122,7 @@ def wait_for_lock(connection: extensions.connection, sql: str, key: int, seconds
         with answer_within(CONNECT_SECONDS, connection.dsn, "a statement"):
             connection.rollback()
             with connection.cursor() as cursor:
+                cursor.execute(SYSTEM_PATH_SQL)
                 cursor.execute(sql, [key])
                 if cursor.fetchone() == (True,):
                     return
@@ -169,9 +174,10 @@ def _is_released(connection: extensions.connection, key: int) -> bool:
 def _value(connection: extensions.connection, sql: str, *parameters: object) -> Any:
     """Return the one value of a query in a transaction of its own."""
     connection.rollback()
-    with connection, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         ((value,),) = cursor.fetchall()
+    connection.commit()
     return value
 
 
@@ -224,6 +230,7 @@ def _works(url: str, pid: int) -> bool:
     try:
         with closing(connect(url)) as connection, connection.cursor() as cursor:
             with answer_within(CONNECT_SECONDS, url, "a statement"):
+                cursor.execute(SYSTEM_PATH_SQL)
                 cursor.execute(WORKS_SQL, [pid, SILENCE_SECONDS])
             return cursor.rowcount > 0
     except NoAnswer:

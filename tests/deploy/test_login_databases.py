@@ -160,7 +160,7 @@ def test_a_schema_of_somebody_else_stops_the_migration_with_the_sql(
     ):
         with pytest.raises(CommandError) as refused:
             migrate(owner)
-        statement = str(refused.value).split("run: ")[1].removesuffix(";")
+        statement = str(refused.value).split("run: ")[1].split(";")[0]
         assert statement == "GRANT USAGE ON SCHEMA public TO todo_app"
         run_sql(superuser, statement)
         assert migrate(owner).startswith("Nothing to do")
