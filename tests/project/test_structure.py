@@ -183,7 +183,8 @@ def test_the_code_of_one_request_is_in_at_most_twelve_files(carol: User) -> None
     executed["handler.py"] = set(range(len(HANDLER.read_text().splitlines())))
     for model in (TodoUpdate, TodoPublic):
         lines, first = inspect.getsourcelines(model)
-        executed["models/todos.py"] |= set(range(first, first + len(lines)))
+        # A model without validators has no function that is called.
+        executed.setdefault("models/todos.py", set()).update(range(first, first + len(lines)))
     total = sum(map(len, executed.values()))
     print(f"one PATCH executes {len(executed)} files and {total} lines: {sorted(executed)}")
     assert len(executed) <= 12
