@@ -142,9 +142,10 @@ def _migrate(data: Path) -> None:
     outcome = subprocess.run([sys.executable, "-m", "migrations"], cwd=ROOT, check=False)
     if outcome.returncode:
         print(
-            "The migration runs again after the next change of a model or a revision. If the "
-            "database has revisions of another branch, stop this server and start it again after "
-            f"`rm -r {data}`, which deletes all rows.",
+            "This server runs on, and migrates again when a model or a revision changes. If the "
+            "models have what no revision makes yet, run `make revision NAME=…` and no SQL by "
+            "hand. If the database has revisions of another branch, stop this server and start it "
+            f"again after `rm -r {data}`, which deletes all rows.",
             file=sys.stderr,
         )
 

@@ -170,10 +170,7 @@ def _migrate(
 def _refuse_differences(connection: Connection, at: str, *, with_schema: bool) -> None:
     found = remaining_differences(connection, with_schema=with_schema)
     if found:
-        differs = f"{at}, but not as the models describe it: {sentence(found)}"
-        if with_schema:
-            differs += " If no revision makes that yet, run `make revision NAME=…` instead."
-        raise CommandError(differs)
+        raise CommandError(f"{at}, but not as the models describe it: {sentence(found)}")
 
 
 def _step(

@@ -125,7 +125,8 @@ def sentence(differences: Sequence[Difference]) -> str:
     result = f"{found}."
     if statements:
         result += f" As a role that may, run: {statements}; and then migrate again."
-    if any(not difference.sql for difference in differences):
+    # A column that is added by hand is in the way of the revision that adds it.
+    if any(not difference.sql or " ADD COLUMN " in difference.sql for difference in differences):
         result += (
             " What is missing comes from a revision, which `make revision NAME=…` writes, "
             "or from a backup."

@@ -75,8 +75,8 @@ def test_a_column_that_no_revision_makes_is_reported_with_the_command_that_write
     assert run() == (
         f"The database is at revision {NEWEST}, but not as the models describe it: todos lacks the "
         "column description. As a role that may, run: ALTER TABLE public.todos ADD COLUMN "
-        "description TEXT; and then migrate again. If no revision makes that yet, run "
-        "`make revision NAME=…` instead.",
+        "description TEXT; and then migrate again. What is missing comes from a revision, which "
+        "`make revision NAME=…` writes, or from a backup.",
         "",
     )
 
