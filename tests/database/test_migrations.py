@@ -45,8 +45,10 @@ def test_the_migrated_schema_equals_the_models(
     Todo.metadata.create_all(engine)
     engine.dispose()
     assert "CREATE TABLE public.todos" in _schema(migrated)
+    # In any order: a revision adds columns at the end, wherever the model has them.
     definitions = [
-        sorted(_schema(uri, "--no-policies").splitlines()) for uri in (migrated, created)
+        sorted(line.rstrip(",") for line in _schema(uri, "--no-policies").splitlines())
+        for uri in (migrated, created)
     ]
     assert definitions[0] == definitions[1]
 
