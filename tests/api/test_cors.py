@@ -111,7 +111,7 @@ BROKEN = {
     (503, "database-unavailable:not-executed"): DatabaseUnavailable(
         may_have_run=False, phase="connect", reason=""
     ),
-    (503, "database-unavailable:outcome-unknown"): DatabaseUnavailable(
+    (504, "database-unavailable:outcome-unknown"): DatabaseUnavailable(
         may_have_run=True, phase="execute", reason=""
     ),
     (503, "not-ready"): NotReady(),
@@ -140,7 +140,7 @@ def test_every_response_is_readable_by_configured_origins_only(alice: User, orig
 
 
 @pytest.mark.parametrize("origin", ORIGINS_TO_TRY)
-def test_500_and_503_are_readable_by_configured_origins_only(
+def test_500_503_and_504_are_readable_by_configured_origins_only(
     lambda_api: Api, monkeypatch: pytest.MonkeyPatch, origin: str
 ) -> None:
     for kind, error in BROKEN.items():

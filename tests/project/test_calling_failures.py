@@ -28,6 +28,8 @@ REFUSED, BEFORE, AFTER = "refused", "reset before the query", "reset after the q
 """The faults: the database rejects the statement, or the connection breaks before or after its
 execution."""
 
+STATUS = {REFUSED: 503, BEFORE: 504, AFTER: 504}
+
 _numbers = count(1)
 
 
@@ -91,7 +93,7 @@ def test_curl_retries_a_create_with_its_key_and_creates_one_todo(
         response = Shell(server.url)(command.replace("ada", eve.id))
     key = "8e03978e-40d5-43e8-bc93-6894a57f9324"
     assert server.seen("Idempotency-Key") == [
-        ("POST", "/v1/todos", 503, key),
+        ("POST", "/v1/todos", STATUS[fault], key),
         ("POST", "/v1/todos", 201, key),
     ]
     assert ("idempotency-replayed" in response.headers) is (fault == AFTER)
@@ -99,17 +101,17 @@ def test_curl_retries_a_create_with_its_key_and_creates_one_todo(
 
 
 @pytest.mark.node
-def test_failed_create_is_as_shown_and_is_retried_after_retry_after_with_its_key(
+def test_failed_create_is_as_shown_and_is_retried_after_a_second_with_its_key(
     module: TypeScriptModule, eve: User, failing_eve: User, fault: str
 ) -> None:
     found, server = module.run(failing_eve, 'return page.create("k-1", { title: "once" })')
     assert server.seen("Idempotency-Key") == [
-        ("POST", "/v1/todos", 503, "k-1"),
+        ("POST", "/v1/todos", STATUS[fault], "k-1"),
         ("POST", "/v1/todos", 201, "k-1"),
     ]
     failed, created = server.exchanges
     assert_as_shown(failed.response, NOT_EXECUTED if fault == REFUSED else UNKNOWN)
-    assert created.time - failed.time >= int(failed.response.headers["retry-after"]) == 1
+    assert created.time - failed.time >= 1
     assert ("idempotency-replayed" in created.response.headers) is (fault == AFTER)
     assert eve.list() == [found]
 
@@ -125,7 +127,7 @@ def test_toggle_without_etag_is_retried_only_if_not_executed(
         return retried.then((response) => response.status, page.outcome);
     """
     found, server = module.run(failing_eve, script)
-    failed, succeeded = ("POST", path, 503), ("POST", path, 200)
+    failed, succeeded = ("POST", path, STATUS[fault]), ("POST", path, 200)
     expected = (200, [failed, succeeded]) if fault == REFUSED else ("unknown", [failed])
     assert (found, server.seen()) == expected
     assert eve.list()[0]["is_completed"] is (fault != BEFORE)
@@ -148,7 +150,7 @@ def test_toggle_with_etag_is_retried_and_flips_once(
         if fault == AFTER
         else [(*toggle, 200, etag)]
     )
-    assert server.seen("If-Match") == [(*toggle, 503, etag), *retry]
+    assert server.seen("If-Match") == [(*toggle, STATUS[fault], etag), *retry]
     assert found == eve.list()[0]
     assert found["is_completed"] is True
 
@@ -165,7 +167,7 @@ def test_failed_edit_is_retried_and_applied_once(
     """
     found, server = module.run(failing_eve, script)
     retry = [("PATCH", path, 412), ("GET", path, 200)] if fault == AFTER else [("PATCH", path, 200)]
-    assert server.seen() == [("PATCH", path, 503), *retry]
+    assert server.seen() == [("PATCH", path, STATUS[fault]), *retry]
     assert found == eve.list()[0]
     assert found["description"] == "Milk, bread"
 
@@ -236,7 +238,7 @@ def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
     table = {
         int(status): row[-1].split(";")[0].strip() for row in rows for status in row[0].split(",")
     }
-    assert set(table) == {401, 403, 413, 429, 500, 502, 503}
+    assert set(table) == {401, 403, 413, 429, 500, 502, 503, 504}
     script = f"""
         const ask = async () => {{
           const errors = [];

@@ -18,7 +18,7 @@ NOT_EXECUTED, UNKNOWN, GATEWAY = [
     for (before, _), (language, text) in pairwise(BLOCKS)
     if language == "http" and before != "sh"
 ]
-"""The responses that follow no command: the two kinds of 503, and one of API Gateway's own
+"""The responses that follow no command: the 503 and the 504, and one of API Gateway's own
 responses."""
 
 PROBLEM = "urn:todo-api:problem:"

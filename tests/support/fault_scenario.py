@@ -15,8 +15,18 @@ from tests.support.sql import run_sql
 TIMEOUT_SECONDS = 1.0
 OPERATIONS = ["list", "create", "toggle"]
 SUCCEEDED, NOT_EXECUTED, UNKNOWN = "succeeded", "not-executed", "outcome-unknown"
+STATUSES = {NOT_EXECUTED: (503, "1"), UNKNOWN: (504, None)}
+"""By outcome of a failure: the status and `Retry-After`."""
 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
+
+
+def assert_failure(response: Response) -> str:
+    """Assert that the response is a failure of the database, and return its outcome."""
+    problem = assert_problem(response, response.status)
+    outcome = str(problem["type"].removeprefix("urn:todo-api:problem:database-unavailable:"))
+    assert (response.status, response.headers.get("retry-after")) == STATUSES[outcome]
+    return outcome
 
 
 class FaultScenario:
@@ -80,10 +90,7 @@ class FaultScenario:
         seconds, after = time.monotonic() - began, self.rows()
         outcome = SUCCEEDED
         if response.status >= 300:
-            outcome = assert_problem(response, 503)["type"].removeprefix(
-                "urn:todo-api:problem:database-unavailable:"
-            )
-            assert response.headers["retry-after"] == "1"
+            outcome = assert_failure(response)
         assert outcome in outcomes
         assert seconds < at_most
         assert self.acknowledged <= after

@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Operation:
-    """A request and its outcome: a status, `201 replayed`, or the kind of a 503.
+    """A request and its outcome: a status, `201 replayed`, or `not-executed` or `outcome-unknown`.
 
     Times are from `time.monotonic()`.
     """

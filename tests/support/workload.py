@@ -74,7 +74,7 @@ def perform(request: Request, process: int) -> Operation:
     response = handler_processes.call(method, path, user=USER, headers=headers, **body)
     ended = time.monotonic()
     seen, outcome = None, str(response.status)
-    if response.status == 503:
+    if response.status in (503, 504):
         outcome = response.json()["type"].rpartition(":")[2]
     elif response.status in (200, 201):
         todo = response.json()

@@ -15,7 +15,7 @@ create something, and use the id in the response.
 - Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of a list, are refused (422).
 - Every error is `application/problem+json` (RFC 9457). Distinguish errors by `type`, \
 and expect new ones. API Gateway
-  itself answers some requests with 413, 429, 500 or 503 and `{"message": …}`.
+  itself answers some requests with 413, 429, 500, 503 or 504 and `{"message": …}`.
 - An `etag` identifies one version. With `If-Match` a write succeeds only if it has not changed \
 since.
 - A create with an `Idempotency-Key` creates once, however often it is sent.

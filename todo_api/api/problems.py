@@ -111,11 +111,11 @@ NOT_EXECUTED = ProblemType(
     "The database is not available. The request had no effect, so a retry is safe.",
     RETRY_AFTER,
 )
+# Not 503, and no Retry-After: HTTP libraries repeat a write by these.
 OUTCOME_UNKNOWN = ProblemType(
-    503,
+    504,
     "database-unavailable:outcome-unknown",
     "The database did not answer in time. The request may have taken effect.",
-    RETRY_AFTER,
 )
 NOT_READY = ProblemType(503, "not-ready", "The service is not ready.", RETRY_AFTER)
 
