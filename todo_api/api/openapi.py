@@ -12,7 +12,9 @@ Every request below `/v1` names its user and sees only what that user owns. \
 To try the operations here, press *Authorize*,
 create something, and use the id in the response.
 
-- Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of a list, are refused (422).
+- Bodies are JSON in UTF-8. Unknown fields, and unknown parameters of a list, are refused (422). \
+Create, replace and update
+  ignore the fields that the server makes: `id`, `user_id`, `created_at`, `updated_at` and `etag`.
 - Every error is `application/problem+json` (RFC 9457). Distinguish errors by `type`, \
 and expect new ones. API Gateway
   itself answers some requests with 413, 429, 500, 503 or 504 and `{"message": …}`.

@@ -63,6 +63,20 @@ def version_of(etag: str) -> datetime | None:
         return None
 
 
+SERVER_FIELDS = frozenset({"id", "user_id", "created_at", "updated_at", "etag"})
+"""The fields that the server makes."""
+
+
+def drop_server_fields(body: Any) -> Any:
+    """Ignore the fields that the server makes, so that what was read can be sent back.
+
+    A validator of the body, before its own (https://google.aip.dev/203: output-only fields).
+    """
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in body.items() if name not in SERVER_FIELDS}
+
+
 # A constrained str also refuses lone surrogates, which UTF-8 and so the database cannot store.
 Title = Annotated[
     str,

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from todo_api.models.fields import (
     RESPONSE,
@@ -14,6 +14,7 @@ from todo_api.models.fields import (
     OwnerId,
     Title,
     UpdatedAt,
+    drop_server_fields,
 )
 from todo_api.models.page import PAGE_DEFAULT, CursorParameter, Limit, NextCursor, check_filters
 
@@ -23,7 +24,10 @@ IsCompleted = Annotated[
 
 
 class TodoCreate(BaseModel):
-    """The body of create and of replace: all fields that callers set."""
+    """The body of create and of replace: all fields that callers set.
+
+    The fields that the server makes are ignored, so a todo that was read can be sent back.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,13 +35,18 @@ class TodoCreate(BaseModel):
     description: Description = None
     is_completed: IsCompleted = False
 
+    _drop_server_fields = model_validator(mode="before")(drop_server_fields)
+
     def request_hash(self) -> bytes:
         """SHA-256 of the normalized request, to detect a reused idempotency key."""
         return sha256(self.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
 class TodoUpdate(BaseModel):
-    """The body of update, a JSON merge patch (RFC 7396): absent fields keep their values."""
+    """The body of update, a JSON merge patch (RFC 7396): absent fields keep their values.
+
+    The fields that the server makes are ignored, so a todo that was read can be sent back.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,6 +54,8 @@ class TodoUpdate(BaseModel):
     title: Title = Field(default_factory=str)
     description: Description = Field(default_factory=str)
     is_completed: IsCompleted = Field(default_factory=bool)
+
+    _drop_server_fields = model_validator(mode="before")(drop_server_fields)
 
 
 class TodoPublic(BaseModel):
