@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from todo_api.api import health, openapi, todos
+from todo_api.api import docs, health, openapi, todos
 from todo_api.api.middleware import RequestMiddleware
 from todo_api.api.problems import HANDLED, problem_handler
 from todo_api.database.engine import Database
@@ -47,10 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         openapi_tags=[todos.TAG, health.TAG],
         servers=openapi.SERVERS,
+        docs_url=None,  # see docs.py
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-        # Relative, unlike FastAPI's own, so that /docs also works behind a stage or an API mapping.
-        swagger_ui_parameters={"url": "openapi.json", "persistAuthorization": True},
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         middleware=[
@@ -72,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = Database(read_url)
     app.include_router(todos.router)
     app.include_router(health.router)
+    app.include_router(docs.router)
     # FastAPI's documented way to change the document.
     app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]
     return app

@@ -4,13 +4,10 @@ import json
 import os
 import re
 import subprocess
-from urllib.parse import urljoin
 
 import pytest
 
 from dev.openapi import text
-from tests.support.clients import Api, Response, invoke
-from tests.support.events import rest_api_event
 from tests.support.machine import ROOT
 from tests.support.openapi import DOCUMENT, OPERATIONS, PATH, SCHEMAS
 from todo_api.app import create_app
@@ -131,29 +128,3 @@ def test_linters_report_no_errors_or_warnings(command: tuple[str, ...]) -> None:
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     if command[0] == "redocly":
         assert json.loads(outcome.stdout)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
-
-
-def _through_a_rest_api(method: str, path: str) -> Response:
-    return invoke(rest_api_event(method, path, {}, None))
-
-
-def test_docs_find_the_document_at_the_root_behind_a_stage_and_below_a_base_path(
-    lambda_api: Api, local_api: Api
-) -> None:
-    for call in (lambda_api, local_api, _through_a_rest_api):
-        assert call("GET", "/openapi.json").json() == DOCUMENT
-        page = call("GET", "/docs")
-        assert page.status == 200
-        (*_, url) = re.findall(r"""["']?\burl["']?: ["']([^"']*)["']""", page.body.decode())
-        for base in (
-            "http://127.0.0.1:8000/",
-            "https://api.example/dev/",
-            "https://api.example/a/b/",
-        ):
-            document = urljoin(f"{base}docs", url)
-            assert document == f"{base}openapi.json"
-            assert urljoin(document, DOCUMENT["servers"][0]["url"]) == base
-    assert [lambda_api("GET", path).status for path in ("/docs/oauth2-redirect", "/redoc")] == [
-        404,
-        404,
-    ]
