@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         openapi_tags=[todos.TAG, health.TAG],
         servers=openapi.SERVERS,
+        license_info=openapi.LICENSE,
         docs_url=None,  # see docs.py
         redoc_url=None,
         generate_unique_id_function=_operation_id,

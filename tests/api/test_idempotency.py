@@ -33,6 +33,7 @@ def _assert_key_is_reported(response: Response) -> Any:
         b'{"is_completed":false,"description":null,"title":"once"}',
         b' {"title" : "\\u006fnce"} ',
         b'{"title": "  once\\n"}',
+        b'{"title": "once", "is_completed": null}',
     ],
 )
 def test_retry_with_the_same_key_and_an_equivalent_body_returns_the_same_todo(

@@ -209,6 +209,13 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
     late, _ = call(user, "todos.replace_todo", todo.id, status=412, body=tea, if_match=todo.etag)
     assert late.type_ == "urn:todo-api:problem:precondition-failed"
     assert call(user, "todos.replace_todo", todo.id, status=200, body=tea)[0].title == "Buy tea"
+
+    # What was read, changed and sent back, through the type of the update.
+    sent_back = models.TodoUpdate.from_dict(retrieved.to_dict() | {"title": "Sent back"})
+    body = {"status": 200, "body": sent_back}
+    assert call(user, "todos.update_todo", todo.id, **body)[0].title == "Sent back"
+    unset = models.TodoCreate(title="Null means false", is_completed=None)
+    assert not call(user, "todos.create_todo", status=201, body=unset)[0].is_completed
     toggled, _ = call(user, "todos.toggle_todo", todo.id, status=200)
     assert toggled.is_completed
     assert toggled.updated_at > toggled.created_at

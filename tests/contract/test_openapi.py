@@ -9,7 +9,7 @@ import pytest
 
 from dev.openapi import text
 from tests.support.machine import ROOT
-from tests.support.openapi import DOCUMENT, OPERATIONS, PATH, SCHEMAS
+from tests.support.openapi import DOCUMENT, OPERATIONS, PATH, SCHEMAS, inline_types
 from todo_api.app import create_app
 from todo_api.settings import Settings
 
@@ -56,7 +56,7 @@ def test_descriptions_and_examples_are_complete() -> None:
             assert all(field["examples"] for field in schema["properties"].values())
     assert set(SCHEMAS) >= {
         *("TodoCreate", "TodoUpdate", "TodoPublic", "TodoPage"),
-        *("Problem", "InvalidPart", "Status"),
+        *("Problem", "InvalidPart", "Health", "Readiness"),
     }
 
 
@@ -75,12 +75,48 @@ def test_every_response_with_a_body_has_a_model() -> None:
 def test_response_schemas_have_no_limits() -> None:
     """A client that counts characters differently would reject a stored todo."""
     responses = SCHEMAS.keys() - _request_schemas()
-    assert responses >= {"TodoPublic", "TodoPage", "Problem", "InvalidPart", "Status"}
+    assert responses >= {"TodoPublic", "TodoPage", "Problem", "InvalidPart", "Health", "Readiness"}
     for name in responses:
         schema = json.dumps(SCHEMAS[name])
         assert not re.search(
             r'"(minLength|maxLength|pattern|maxItems|minItems|minimum|maximum)"', schema
         )
+
+
+def test_the_document_has_no_read_only_field_and_a_server_that_is_a_url() -> None:
+    assert '"readOnly"' not in json.dumps(DOCUMENT)
+    assert [server["url"] for server in DOCUMENT["servers"]] == ["/"]
+    assert DOCUMENT["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert SCHEMAS["Problem"]["properties"]["status"]["format"] == "int32"
+
+
+def test_null_completion_is_documented_where_it_is_accepted() -> None:
+    null = {"type": "null"}
+    assert null in SCHEMAS["TodoCreate"]["properties"]["is_completed"]["anyOf"]
+    assert SCHEMAS["TodoUpdate"]["properties"]["is_completed"]["type"] == "boolean"
+
+
+def test_no_inline_type_has_the_name_of_a_schema() -> None:
+    """Generators name the type of an inline enum or object after its field."""
+    assert inline_types(DOCUMENT) & {name.lower() for name in SCHEMAS} == set()
+
+
+def test_inline_types_are_found_wherever_they_stand() -> None:
+    status = {"enum": ["ok"]}
+    for schema in (
+        status,
+        {"const": "ok"},
+        {"type": "object", "properties": {}},
+        {"type": "array", "items": status},
+        {"anyOf": [status, {"type": "null"}]},
+    ):
+        for document in (
+            {"properties": {"to_do": schema}},
+            {"parameters": [{"name": "to_do", "in": "query", "schema": schema}]},
+        ):
+            assert inline_types(document) == {"todo"}
+    assert inline_types({"properties": {"to_do": {"type": "string"}}}) == set()
+    assert inline_types({"properties": {"to_do": {"$ref": "#/x"}}}) == set()
 
 
 def test_request_schemas_allow_no_additional_fields() -> None:

@@ -1,6 +1,7 @@
 """The OpenAPI document: its operations and examples, and a check of responses against it."""
 
 import json
+import re
 from typing import Any
 
 from tests.support import pages
@@ -28,6 +29,35 @@ COMMON_HEADERS = {
 
 OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch"}
 """Header fields that only some responses with a status have."""
+
+
+def inline_types(node: Any) -> set[str]:
+    """Return the names, in lower case, of the fields that have an inline enum or object.
+
+    A field is a property of a schema, or a parameter.
+    """
+    if isinstance(node, list):
+        return {name for part in node for name in inline_types(part)}
+    if not isinstance(node, dict):
+        return set()
+    fields = dict(node["properties"]) if isinstance(node.get("properties"), dict) else {}
+    if "in" in node and "schema" in node:
+        fields[node["name"]] = node["schema"]
+    found = {
+        re.sub(r"\W|_", "", name).lower()
+        for name, schema in fields.items()
+        if _is_inline_type(schema)
+    }
+    return found | inline_types(list(node.values()))
+
+
+def _is_inline_type(schema: dict[str, Any]) -> bool:
+    if schema.keys() & {"enum", "const", "properties"}:
+        return True
+    parts = [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("allOf", [])]
+    if "items" in schema:
+        parts.append(schema["items"])
+    return any(_is_inline_type(part) for part in parts)
 
 
 def documented_response(operation_id: str, response: Response) -> dict[str, Any]:

@@ -24,12 +24,8 @@ since.
 - `HEAD` works wherever `GET` does. Every response has an `X-Request-Id`, which is also in the log.
 """
 
-SERVERS = [
-    {
-        "url": ".",
-        "description": "The location of this document. Give a generated client its own base URL.",
-    }
-]
+SERVERS = [{"url": "/", "description": "Give a generated client its own base URL."}]
+LICENSE = {"name": "MIT", "identifier": "MIT"}
 
 _SECURITY_SCHEMES = {
     "header": {

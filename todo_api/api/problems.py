@@ -47,7 +47,9 @@ class Problem(BaseModel):
         str, Field(description="A URN that never changes.", json_schema_extra={"format": "uri"})
     ]
     title: Annotated[str, Field(description="The kind of error, for people.")]
-    status: Annotated[int, Field(description="The HTTP status.")]
+    status: Annotated[
+        int, Field(description="The HTTP status.", json_schema_extra={"format": "int32"})
+    ]
     detail: Annotated[str, Field(description="What happened, for people.")]
     errors: Annotated[
         list[InvalidPart], Field(description="Only for 422: what is invalid.", default_factory=list)

@@ -125,6 +125,5 @@ Etag = Annotated[
         default_factory=lambda fields: etag_of(fields["updated_at"]),
         description="This version, for `If-Match`.",
         examples=[SOME_ETAG],
-        json_schema_extra={"readOnly": True},
     ),
 ]

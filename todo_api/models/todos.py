@@ -3,7 +3,15 @@
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    field_validator,
+    model_validator,
+)
 
 from todo_api.models.fields import (
     RESPONSE,
@@ -19,7 +27,13 @@ from todo_api.models.fields import (
 from todo_api.models.page import PAGE_DEFAULT, CursorParameter, Limit, NextCursor, check_filters
 
 IsCompleted = Annotated[
-    StrictBool, Field(description="Whether the todo is done. Default: false.", examples=[False])
+    StrictBool, Field(description="Whether the todo is done.", examples=[False])
+]
+# Many generated clients send null for what was not set.
+IsCompletedOrNull = Annotated[
+    StrictBool | None,
+    AfterValidator(bool),
+    Field(description="Whether the todo is done. Null and absent mean false.", examples=[False]),
 ]
 
 
@@ -33,7 +47,7 @@ class TodoCreate(BaseModel):
 
     title: Title
     description: Description = None
-    is_completed: IsCompleted = False
+    is_completed: IsCompletedOrNull = False
 
     _drop_server_fields = model_validator(mode="before")(drop_server_fields)
 

@@ -80,6 +80,11 @@ const merged = await api.PATCH("/v1/todos/{id}", {
 assert.equal(success(merged, 200).title, "Buy oat milk");
 const replaced = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { title: "Buy tea" } }), 200);
 assert.deepEqual([replaced.title, replaced.description, replaced.is_completed], ["Buy tea", null, false]);
+// What was read, changed and sent back: the API ignores the fields that the server makes.
+const again = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { ...replaced, title: "Sent back" } }), 200);
+assert.deepEqual({ ...again, updated_at: "", etag: "" }, { ...replaced, title: "Sent back", updated_at: "", etag: "" });
+const unset = await api.POST("/v1/todos", { body: { title: "Null means false", is_completed: null } });
+assert.equal(success(unset, 201).is_completed, false);
 const toggled = success(await api.POST("/v1/todos/{id}/toggle", { params: { path } }), 200);
 assert.equal(toggled.is_completed, true);
 assert(toggled.updated_at > toggled.created_at);
