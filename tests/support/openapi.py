@@ -27,7 +27,7 @@ COMMON_HEADERS = {
 }
 """Header fields of HTTP, CORS and every response, which the document only describes in its text."""
 
-OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch"}
+OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch", "accept-encoding"}
 """Header fields that only some responses with a status have."""
 
 

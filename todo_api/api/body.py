@@ -44,6 +44,9 @@ class JsonRoute(APIRoute):
                 media_type = content_type.partition(";")[0].strip().lower()
                 if body and media_type not in accepted:
                     raise HTTPException(415, headers=headers)
+                encoding = request.headers.get("content-encoding", "identity")
+                if body and encoding.strip().lower() != "identity":
+                    raise HTTPException(415, headers={"Accept-Encoding": "identity"})
                 try:
                     await request.json()  # cached: FastAPI does not parse it again
                 except (ValueError, RecursionError):  # RecursionError: nested too deep

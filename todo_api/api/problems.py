@@ -23,6 +23,7 @@ from todo_api.database.rows import PreconditionFailed
 from todo_api.database.todos import IdempotencyKeyReused, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 20
 
 logger = logging.getLogger("todo_api")
 
@@ -52,7 +53,8 @@ class Problem(BaseModel):
     ]
     detail: Annotated[str, Field(description="What happened, for people.")]
     errors: Annotated[
-        list[InvalidPart], Field(description="Only for 422: what is invalid.", default_factory=list)
+        list[InvalidPart],
+        Field(description="Only for 422: what is invalid. At most 20.", default_factory=list),
     ]
     request_id: Annotated[str, Field(description="The X-Request-Id header, also in the log.")]
 
@@ -79,7 +81,10 @@ class ProblemType:
 
 
 CHALLENGE = {"WWW-Authenticate": "How to send the user id."}
-ACCEPT_PATCH = {"Accept-Patch": "Only on PATCH: the accepted media types (RFC 5789)."}
+ACCEPTED = {
+    "Accept-Patch": "Only on PATCH: the accepted media types (RFC 5789).",
+    "Accept-Encoding": "Only for an encoded body: `identity` (RFC 9110, section 15.5.16).",
+}
 RETRY_AFTER = {"Retry-After": "Seconds to wait before a retry."}
 BLANK_TITLE = {"in": "body", "field": "title", "detail": "Must not be blank"}
 KEY_REUSED = {"in": "header", "field": "Idempotency-Key", "detail": "Was used with another body"}
@@ -95,7 +100,11 @@ STILL_REFERENCED = ProblemType(409, "still-referenced", "Something else refers t
 PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "It has changed since this version.")
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
-    415, "unsupported-media-type", "This operation does not accept this Content-Type.", ACCEPT_PATCH
+    415,
+    "unsupported-media-type",
+    "Send the body as application/json, and without a Content-Encoding. "
+    "PATCH also accepts application/merge-patch+json.",
+    ACCEPTED,
 )
 INVALID_REQUEST = ProblemType(
     422, "invalid-request", "Some parts of the request are invalid.", errors=[BLANK_TITLE]
@@ -155,7 +164,8 @@ async def problem_handler(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     match error:
         case RequestValidationError():
-            problem, errors = INVALID_REQUEST, [_invalid_part(found) for found in error.errors()]
+            problem = INVALID_REQUEST
+            errors = [_invalid_part(found) for found in error.errors()[:ERRORS_MAX]]
         case _ if type(error) in _EXCEPTIONS:
             problem = _EXCEPTIONS[type(error)]
             errors = problem.errors
