@@ -24,6 +24,11 @@ REQUEST_HEADERS = [
     "If-None-Match",
     "Idempotency-Key",
     "X-Request-Id",
+    # Tracing: OpenTelemetry (W3C Trace Context and Baggage) and Sentry.
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "sentry-trace",
 ]
 RESPONSE_HEADERS = ["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotency-Replayed"]
 

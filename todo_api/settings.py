@@ -8,7 +8,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from todo_api.database.url import libpq_url
 
-_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+# Any scheme, for app shells and browser extensions, but those that no browser sends as an origin.
+_ORIGIN = re.compile(
+    r"(?!(about|blob|data|file|ftp|javascript|wss?):)[a-z][a-z0-9+.-]*://"
+    r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
+_DEFAULT_PORT = re.compile("http:.*:80|https:.*:443")
 
 
 class SettingsError(Exception):
@@ -23,6 +28,8 @@ def _origins(value: object) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in str(value).split(",") if origin.strip())
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError("must list origins such as https://app.example, separated by commas")
+    if any(_DEFAULT_PORT.fullmatch(origin) for origin in origins):
+        raise ValueError("must leave out :443 of https and :80 of http, as browsers do")
     return origins
 
 

@@ -39,6 +39,7 @@ HEADERS = [
     "If-None-Match",
     "Idempotency-Key",
     "X-Request-Id",
+    *("traceparent", "tracestate", "baggage", "sentry-trace"),
 ]
 SAFELISTED = {"Accept", "Accept-Language", "Content-Language"}
 """Starlette always allows these too; browsers do not ask for them."""

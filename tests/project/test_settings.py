@@ -35,6 +35,25 @@ def test_cors_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+        "moz-extension://5ea0f5a6-3b1c-4f0e-9a55-3c1f6b7d2f10",
+        "https://a.example:80",
+        "http://[::1]:443",
+    ],
+)
+def test_origins_of_app_shells_and_extensions_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    monkeypatch.setenv("CORS_ORIGINS", origin)
+    assert Settings.from_environment().cors_origins == (origin,)
+
+
 SCHEMES = "must start with postgresql://, postgres:// or postgresql+psycopg2://"
 ENCODE = "percent-encode the password"
 MALFORMED = [
@@ -75,7 +94,19 @@ MALFORMED = [
             "https://u@a",
             "https://a:x",
             "https://a b",
+            "javascript:alert(1)",
+            "javascript://a",
+            "data://a",
+            "file://",
+            "wss://a",
+            "capacitor://",
+            "capacitor://localhost/s3cr3t",
+            "tauri://u@localhost",
         ]
+    ),
+    *(
+        ("CORS_ORIGINS", value, "must leave out :443 of https and :80 of http, as browsers do")
+        for value in ["https://s3cr3t:443", "http://s3cr3t:80", "https://a,https://[::1]:443"]
     ),
     ("LOG_LEVEL", "s3cr3t", "Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     (
