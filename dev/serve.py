@@ -67,13 +67,19 @@ class LineFormatter(logging.Formatter):
 
 def application() -> "FastAPI":
     """Build the application, in a process that ends with the reloader, even if that is killed."""
-    from todo_api.app import create_app  # imported here: the reloader process does not need it
+    # Imported here: the reloader process does not need them.
+    from starlette.middleware import Middleware
+
+    from dev.hosts import LocalHosts
+    from todo_api.app import create_app
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
     # The number of requests that may wait for the database at once, each in a thread. anyio's
     # default is 40.
     anyio.to_thread.current_default_thread_limiter().total_tokens = 64
-    return create_app()
+    app = create_app()
+    app.user_middleware.append(Middleware(LocalHosts))  # last: inside of the others
+    return app
 
 
 def _end_with_reloader() -> None:

@@ -148,7 +148,12 @@ def exchange(
     body: bytes | None,
 ) -> Response:
     """Send a request over a connection and read the response."""
-    connection.putrequest(method, quote(path, safe="/?=&%+:,;@!$'()*~"), skip_accept_encoding=True)
+    connection.putrequest(
+        method,
+        quote(path, safe="/?=&%+:,;@!$'()*~"),
+        skip_host="Host" in headers,
+        skip_accept_encoding=True,
+    )
     for name, value in headers.items():
         connection.putheader(name, value.encode())
     connection.endheaders(body)
