@@ -75,6 +75,18 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
     assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id'][0]}", user="alice").status == 404
 
 
+def test_what_was_read_can_be_sent_back_to_each_item(lambda_api: Api) -> None:
+    """In every resource, the fields that the server makes are ignored in a body."""
+    for operation_id, (method, path, _) in OPERATIONS.items():
+        if method in ("PUT", "PATCH") and path.endswith("/{id}"):
+            request = request_to_new_item(lambda_api, operation_id)
+            read = lambda_api("GET", request["path"], user="alice").json()
+            response = lambda_api(**request | {"json": read})
+            assert response.status == 200, (operation_id, response)
+            version = {name: response.json()[name] for name in ("updated_at", "etag")}
+            assert response.json() == read | version
+
+
 # --- statuses and errors --------------------------------------------------------------------------
 
 CHANGES: dict[int, dict[str, Any]] = {
