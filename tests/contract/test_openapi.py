@@ -111,12 +111,12 @@ def test_inline_types_are_found_wherever_they_stand() -> None:
         {"anyOf": [status, {"type": "null"}]},
     ):
         for document in (
-            {"properties": {"to_do": schema}},
-            {"parameters": [{"name": "to_do", "in": "query", "schema": schema}]},
+            {"properties": {"color_name": schema}},
+            {"parameters": [{"name": "color_name", "in": "query", "schema": schema}]},
         ):
-            assert inline_types(document) == {"todo"}
-    assert inline_types({"properties": {"to_do": {"type": "string"}}}) == set()
-    assert inline_types({"properties": {"to_do": {"$ref": "#/x"}}}) == set()
+            assert inline_types(document) == {"colorname"}
+    assert inline_types({"properties": {"color_name": {"type": "string"}}}) == set()
+    assert inline_types({"properties": {"color_name": {"$ref": "#/x"}}}) == set()
 
 
 def test_request_schemas_allow_no_additional_fields() -> None:
