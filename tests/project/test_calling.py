@@ -12,7 +12,7 @@ from tests.support.users import User
 def test_each_command_responds_as_shown(local_api: Api) -> None:
     with relay(local_api) as server:
         assert run_commands(PAGE, server.url) == 19
-    assert {language for language, _ in BLOCKS} == {"sh", "http", "ts"}
+    assert {language for language, _ in BLOCKS} == {"sh", "http", "ts", "js", "python"}
 
 
 @pytest.mark.node

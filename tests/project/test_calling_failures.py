@@ -1,6 +1,8 @@
-"""docs/calling.md when the database fails or API Gateway responds itself."""
+"""docs/calling.md when the database fails."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -8,18 +10,10 @@ from itertools import count
 import pytest
 
 from migrations.__main__ import migrate
-from tests.support.calling import (
-    BLOCKS,
-    GATEWAY,
-    NOT_EXECUTED,
-    PAGE,
-    PROBLEM,
-    UNKNOWN,
-    TypeScriptModule,
-)
+from tests.support.calling import BLOCKS, NOT_EXECUTED, PROBLEM, UNKNOWN, TypeScriptModule
 from tests.support.clients import Api, Response, through_http
 from tests.support.fault_scenario import FaultScenario
-from tests.support.pages import Shell, assert_as_shown, commands, relay, shown
+from tests.support.pages import ADDRESS, Shell, assert_as_shown, commands, relay, shown
 from tests.support.proxy import FaultyProxy
 from tests.support.servers import free_port, start_server
 from tests.support.users import User
@@ -73,9 +67,6 @@ def failing_eve(eve: User, proxy_and_port: tuple[FaultyProxy, int], fault: str) 
         return response
 
     return replace(eve, api=Api(send))
-
-
-# --- a database that fails ------------------------------------------------------------------------
 
 
 @pytest.mark.curl
@@ -156,6 +147,44 @@ def test_toggle_with_etag_is_retried_and_flips_once(
 
 
 @pytest.mark.node
+def test_failed_remove_is_retried_and_ends_without_the_todo(
+    module: TypeScriptModule, eve: User, failing_eve: User, fault: str
+) -> None:
+    seen = eve.create("there before")
+    path = f"/v1/todos/{seen['id']}"
+    _, server = module.run(failing_eve, f"await page.remove({json.dumps(seen)}); return null;")
+    again = ("DELETE", path, 404 if fault == AFTER else 204, seen["etag"])
+    assert server.seen("If-Match") == [("DELETE", path, STATUS[fault], seen["etag"]), again]
+    assert eve.list() == []
+
+
+@pytest.mark.node
+def test_remove_of_a_todo_that_has_changed_is_refused(module: TypeScriptModule, dora: User) -> None:
+    seen = dora.create("there before")
+    changed = dora("POST", f"/v1/todos/{seen['id']}/toggle").json()
+    script = f"return (await thrown(page.remove({json.dumps(seen)}))).status"
+    found, _ = module.run(dora, script)
+    assert found == 412
+    assert dora.list() == [changed]
+
+
+def test_httpx_retries_a_create_with_its_key_and_creates_one_todo(
+    eve: User, failing_eve: User, fault: str
+) -> None:
+    (program,) = [text for language, text in BLOCKS if language == "python"]
+    with relay(failing_eve.api) as server:
+        program = program.replace(ADDRESS, server.url).replace('"ada"', json.dumps(eve.id))
+        created = f"{program}\nprint(created.text)"
+        run = subprocess.run(
+            [sys.executable, "-c", created], capture_output=True, text=True, check=True, timeout=60
+        )
+    (failed, sent) = server.seen("idempotency-key")
+    assert failed[:3] == ("POST", "/v1/todos", STATUS[fault])
+    assert sent == ("POST", "/v1/todos", 201, failed[3])
+    assert eve.list() == [json.loads(run.stdout)]
+
+
+@pytest.mark.node
 def test_failed_edit_is_retried_and_applied_once(
     module: TypeScriptModule, eve: User, failing_eve: User, fault: str
 ) -> None:
@@ -185,79 +214,3 @@ def test_retry_throws_the_last_error_after_four_attempts(
     assert found == [f"{PROBLEM}database-unavailable:not-executed", 0]
     assert server.seen() == [("POST", "/v1/todos", 503)] * 4
     assert dora.list() == []
-
-
-# --- API Gateway's own responses ------------------------------------------------------------------
-
-AS_A_BROWSER = """
-    const plain = globalThis.fetch;
-    globalThis.fetch = async (url, options) => {
-      const origin = "https://app.example";
-      const headers = { ...options.headers, Origin: origin };
-      const response = await plain(url, { ...options, headers });
-      const allowed = response.headers.get("Access-Control-Allow-Origin");
-      if (allowed !== origin) throw new TypeError("Failed to fetch");
-      return response;
-    };
-"""
-"""Makes `fetch` fail like a browser's if the response does not allow the page's origin."""
-
-
-def _gateway_response(status: int) -> Response:
-    """Return the response that the page shows, with another status.
-
-    API Gateway's 413 is plain text.
-    """
-    response = replace(shown(GATEWAY), status=status)
-    return replace(response, body=b"Too large") if status == 413 else response
-
-
-@pytest.mark.node
-@pytest.mark.parametrize("prelude", ["", AS_A_BROWSER], ids=["Node.js", "browser"])
-def test_create_is_retried_after_gateway_errors(
-    module: TypeScriptModule, dora: User, prelude: str
-) -> None:
-    script = prelude + 'return page.create("k-2", { title: "once" })'
-    found, server = module.run(dora, script, _gateway_response(503), _gateway_response(429))
-    assert server.seen("Idempotency-Key") == [
-        ("POST", "/v1/todos", status, "k-2") for status in (503, 429, 201)
-    ]
-    assert dora.list() == [found]
-
-
-@pytest.mark.node
-def test_outcome_of_gateway_errors_is_as_in_the_table_and_unknown_in_a_browser(
-    module: TypeScriptModule, dora: User
-) -> None:
-    section = PAGE.read_text().partition("## What API Gateway answers itself")[2]
-    rows = [
-        line.strip("|").split("|")
-        for line in section.splitlines()
-        if line.startswith("| ") and "status" not in line
-    ]
-    table = {
-        int(status): row[-1].split(";")[0].strip() for row in rows for status in row[0].split(",")
-    }
-    assert set(table) == {401, 403, 413, 429, 500, 502, 503, 504}
-    script = f"""
-        const ask = async () => {{
-          const errors = [];
-          for (let i = 0; i < {len(table)}; i++) {{
-            errors.push(await thrown(page.send("GET", "/v1/todos")));
-          }}
-          return errors;
-        }};
-        const shown = (error) => [error.status, error.type, page.outcome(error)];
-        const readable = (await ask()).map(shown);
-        {AS_A_BROWSER}
-        return [readable, (await ask()).map((error) => [error.name, page.outcome(error)])];
-    """
-    responses = [_gateway_response(status) for status in table]
-    (readable, hidden), _ = module.run(dora, script, *responses * 2)
-    for status, kind, outcome in readable:
-        assert kind == "about:blank"
-        assert outcome == (
-            "refused" if status in (401, 403, 413) else table[status].replace(" ", "-")
-        )
-    assert [status for status, *_ in readable] == list(table)
-    assert hidden == [["TypeError", "unknown"]] * len(table)
