@@ -83,10 +83,14 @@ def test_unreachable_database_returns_503_not_executed(caplog: pytest.LogCapture
 def test_database_is_ready_when_its_schema_is_new_enough(
     new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    migrate(new_database())  # another database of the server, so that the role exists
     uri = new_database()
     with app_on(uri) as call:
-        for path in ("/ready", "/v1/todos"):
-            assert assert_problem(call("GET", path, user="anybody"), 503)["type"] == NOT_EXECUTED
+        problem = assert_problem(call("GET", "/ready"), 503)
+        assert problem["type"] == "urn:todo-api:problem:not-ready"
+        assert "the table todos is missing" in log_text(caplog)
+        problem = assert_problem(call("GET", "/v1/todos", user="anybody"), 503)
+        assert problem["type"] == NOT_EXECUTED
         assert "42P01" in log_text(caplog)  # undefined_table
         migrate(uri)
         assert call("GET", "/ready").status == 200
