@@ -61,7 +61,7 @@ def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterato
         is_unique = isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
         if is_unique and constraint.name not in relation.unique_indexes:
             what = f"{table.name} lacks {constraint.name}"
-            yield Difference(what, _ddl(AddConstraint(constraint)))
+            yield Difference(what, _ddl(AddConstraint(constraint, isolate_from_table=False)))
     for index in table.indexes:
         if index.unique and index.name not in relation.unique_indexes:
             what = f"{table.name} lacks the unique index {index.name}, or it is invalid"
