@@ -27,7 +27,7 @@ from tests.support.zip import build_zip
 
 _MISSING = pytest.StashKey[list[str]]()
 
-LEAST_TESTS = {"direct": 1245, "--pgbouncer": 137, "--url": 200, "--quick": 15}
+LEAST_TESTS = {"direct": 2000, "--pgbouncer": 150, "--url": 200, "--quick": 15}
 """The minimum number of tests of each pass.
 
 `--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through
