@@ -75,7 +75,7 @@ SHAPES: dict[str, tuple[EventMaker, object, str | None]] = {
     # GUIDE api-gateway-mapping-template-reference.html: $context.authorizer.claims.property
     "REST API, Cognito": (
         rest_api_event,
-        {"claims": {"cognito:username": "ada", "email_verified": "true", "sub": USER}},
+        {"claims": {"cognito:username": "zoe", "email_verified": "true", "sub": USER}},
         USER,
     ),
     # GUIDE rest-api-jwt-authorizer-claims.html: each claim keeps its JSON type
@@ -189,7 +189,7 @@ def test_each_authorizer_gives_the_sub_that_it_has_verified_and_never_the_header
 
 
 @pytest.mark.parametrize(
-    "sub", ["", " ", "a b", "x" * 256, "ünï", 5, True, ["ada"], {"id": "ada"}, None]
+    "sub", ["", " ", "a b", "x" * 256, "ünï", 5, True, ["zoe"], {"id": "zoe"}, None]
 )
 @pytest.mark.parametrize(
     "place", [{"jwt": {"claims": ...}}, {"lambda": ...}, {"claims": ...}, ...], ids=str
@@ -210,18 +210,18 @@ def test_sub_that_cannot_be_a_user_id_is_rejected_wherever_it_stands(
 @pytest.mark.parametrize(
     ("authorizer", "user"),
     [
-        ({"jwt": {"claims": {"sub": "ada"}}, "lambda": {"sub": "ada"}}, "ada"),
-        ({"claims": {"sub": "ada"}, "sub": "ada"}, "ada"),
-        ({"jwt": {"claims": {"sub": "ada"}}, "lambda": {"sub": "bob"}}, None),
-        ({"jwt": {"claims": {"sub": "ada"}}, "sub": "bob"}, None),
-        ({"lambda": {"sub": "ada"}, "claims": {"sub": "bob"}}, None),
-        ({"claims": {"sub": "ada"}, "sub": "ada "}, None),
-        ({"claims": {"sub": "ada"}, "sub": ""}, None),
-        ({"claims": {"sub": "ada"}, "sub": ["ada"]}, None),
+        ({"jwt": {"claims": {"sub": "zoe"}}, "lambda": {"sub": "zoe"}}, "zoe"),
+        ({"claims": {"sub": "zoe"}, "sub": "zoe"}, "zoe"),
+        ({"jwt": {"claims": {"sub": "zoe"}}, "lambda": {"sub": "bob"}}, None),
+        ({"jwt": {"claims": {"sub": "zoe"}}, "sub": "bob"}, None),
+        ({"lambda": {"sub": "zoe"}, "claims": {"sub": "bob"}}, None),
+        ({"claims": {"sub": "zoe"}, "sub": "zoe "}, None),
+        ({"claims": {"sub": "zoe"}, "sub": ""}, None),
+        ({"claims": {"sub": "zoe"}, "sub": ["zoe"]}, None),
         ({"claims": {"sub": "7"}, "sub": 7}, None),
-        ("ada", None),
-        (["ada"], None),
-        ({"jwt": "ada", "lambda": ["sub", "ada"], "claims": "sub"}, None),
+        ("zoe", None),
+        (["zoe"], None),
+        ({"jwt": "zoe", "lambda": ["sub", "zoe"], "claims": "sub"}, None),
     ],
 )
 def test_two_subs_that_differ_name_nobody(
