@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,20 @@ from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.support.clusters import OWNER, Uris, empty_cluster, of_database
 from tests.support.fault_scenario import FaultScenario
+from tests.support.revisions import Revisions
 from tests.support.sql import run_sql
+
+
+@pytest.fixture
+def uri(new_database: Callable[[], str]) -> str:
+    """The URI of an empty database."""
+    return new_database()
+
+
+@pytest.fixture
+def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
+    """A copy of the migrations, to add revisions to."""
+    return Revisions(tmp_path / "migrations", monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -21,18 +20,6 @@ WAITING = (
     "SELECT pid FROM pg_stat_activity "
     "WHERE datname = current_database() AND query LIKE %s AND pid <> pg_backend_pid()"
 )
-
-
-@pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
-    """The URI of an empty database."""
-    return new_database()
-
-
-@pytest.fixture
-def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
-    """A copy of the migrations, to add revisions to."""
-    return Revisions(tmp_path / "migrations", monkeypatch)
 
 
 @pytest.fixture

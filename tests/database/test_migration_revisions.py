@@ -17,12 +17,6 @@ Run = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
-    """The URI of an empty database."""
-    return new_database()
-
-
-@pytest.fixture
 def run(uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `python -m migrations` on it, and return the exit code and the output.
 
@@ -40,12 +34,6 @@ def run(uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         return code, capsys.readouterr().out.strip()
 
     return run
-
-
-@pytest.fixture
-def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
-    """A copy of the migrations, to add revisions to."""
-    return Revisions(tmp_path / "migrations", monkeypatch)
 
 
 def _revision(uri: str) -> str:

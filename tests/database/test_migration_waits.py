@@ -31,18 +31,6 @@ SLEEPING = (
 )
 
 
-@pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
-    """The URI of an empty database."""
-    return new_database()
-
-
-@pytest.fixture
-def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
-    """A copy of the migrations, to add revisions to."""
-    return Revisions(tmp_path / "migrations", monkeypatch)
-
-
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask soon whether the server works."""
