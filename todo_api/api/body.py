@@ -29,13 +29,14 @@ class JsonRoute(APIRoute):
         parameters = {field.alias for field in get_flat_params(self.dependant)}
 
         async def checked(request: Request) -> Response:
-            # An unknown parameter stays, and is refused.
-            query = [
-                (name, value)
-                for name, value in QueryParams(request.scope["query_string"]).multi_items()
-                if value or name not in parameters
-            ]
-            request.scope["query_string"] = urlencode(query).encode()
+            if request.scope["query_string"]:
+                # An unknown parameter stays, and is refused.
+                query = [
+                    (name, value)
+                    for name, value in QueryParams(request.scope["query_string"]).multi_items()
+                    if value or name not in parameters
+                ]
+                request.scope["query_string"] = urlencode(query).encode()
             body = await request.body()
             if len(body) > BODY_MAX:
                 raise HTTPException(413)
