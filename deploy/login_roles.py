@@ -108,6 +108,7 @@ class Roles:
         try:
             self.run(self.sql(CREATE, name=name, password=password))
         except psycopg2.errors.InsufficientPrivilege as error:
+            # To be filled in by hand.
             by_hand = self.sql(CREATE, name=name, password="…")  # noqa: S106
             raise LoginError(
                 f"The owner may not create a login: {error.diag.message_primary}. As a role that "
