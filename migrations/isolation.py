@@ -126,7 +126,7 @@ def sentence(differences: Sequence[Difference]) -> str:
     if statements:
         result += f" As a role that may, run: {statements}; and then migrate again."
     # A column that is added by hand is in the way of the revision that adds it.
-    if any(not difference.sql or " ADD COLUMN " in difference.sql for difference in differences):
+    if any(difference.is_made_by_revision for difference in differences):
         result += (
             " What is missing comes from a revision, which `make revision NAME=…` writes, "
             "or from a backup."

@@ -7,7 +7,6 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from alembic.util import CommandError
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 from sqlmodel import SQLModel
 
@@ -15,6 +14,7 @@ from migrations.__main__ import migrate
 from tests.support.apps import app_on
 from tests.support.revisions import NEWEST
 from tests.support.sql import run_sql
+from todo_api.database.isolation import DIALECT
 
 Change = Callable[[list[str]], str]
 
@@ -41,7 +41,7 @@ def new_table() -> Iterator[Callable[..., sa.Table]]:
 
 
 def _create(table: sa.Table) -> str:
-    return str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    return str(CreateTable(table).compile(dialect=DIALECT))
 
 
 def test_a_new_table_is_isolated_whatever_its_names_are(

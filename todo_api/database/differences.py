@@ -31,6 +31,8 @@ class Difference:
     """What makes it right. Empty if no statement can: rows or a whole table are missing."""
     is_repairable: bool = False
     """Whether a migration runs the SQL: it concerns only the role and the tables of the models."""
+    is_made_by_revision: bool = False
+    """Whether it is a table or a column, which a revision should have made."""
 
 
 def isolation_differences(facts: Facts) -> list[Difference]:

@@ -35,6 +35,9 @@ SESSION_SETUP_SQL = (
 # An unset app.user_id reads as null or '', which no user id is.
 CALLER = "current_setting('app.user_id'::text, true)"
 
+# SQLAlchemy's dialects have no types. Made once: /ready formats the name of each column.
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 READ_AND_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 READ_ONLY = ("SELECT",)
 
@@ -57,7 +60,7 @@ class TableIsolation:
 
 def quoted(name: str) -> str:
     """Return an identifier as SQL, in quotes only where it needs them."""
-    return str(postgresql.dialect().identifier_preparer.quote(name))  # type: ignore[no-untyped-call]
+    return str(DIALECT.identifier_preparer.quote(name))
 
 
 def owner_of(table: sa.Table) -> str | None:

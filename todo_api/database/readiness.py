@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateColumn, CreateIndex
 from sqlmodel import Session, SQLModel
 
 from todo_api.database.catalog import Facts, Relation, read_facts
 from todo_api.database.differences import Difference, isolation_differences, reset
-from todo_api.database.isolation import SCHEMA, quoted
+from todo_api.database.isolation import DIALECT, SCHEMA, quoted
 
 
 class NotReady(Exception):
@@ -43,7 +42,8 @@ def schema_differences(facts: Facts) -> list[Difference]:
         if table.name in present:
             found += _of_definition(table, present[table.name], facts)
         else:
-            found.append(Difference(f"the table {table.name} is missing", ""))
+            what = f"the table {table.name} is missing"
+            found.append(Difference(what, "", is_made_by_revision=True))
     return found
 
 
@@ -56,7 +56,7 @@ def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterato
             what = f"{table.name} lacks the column {column.name}"
             sql = f"ALTER TABLE {relation} ADD COLUMN {_ddl(CreateColumn(column))}"
             may_be_added = column.nullable or column.server_default is not None  # to a row
-            yield Difference(what, sql if may_be_added else "")
+            yield Difference(what, sql if may_be_added else "", is_made_by_revision=True)
     for constraint in table.constraints:
         is_unique = isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
         if is_unique and constraint.name not in relation.unique_indexes:
@@ -70,4 +70,4 @@ def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterato
 
 
 def _ddl(element: Any) -> str:
-    return " ".join(str(element.compile(dialect=postgresql.dialect())).split())  # type: ignore[no-untyped-call]
+    return " ".join(str(element.compile(dialect=DIALECT)).split())
