@@ -2,3 +2,8 @@
 
 Nothing of it runs on Lambda.
 """
+
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+"""The project's folder."""

@@ -13,17 +13,18 @@ from typing import Any
 import psycopg2
 import pytest
 
+from dev.lab.pgbouncer import BINARY, counted_path
+from dev.lab.ports import free_port
+from dev.lab.proxy import TrafficCounter
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
-from tests.support.clients import Api, through_http, through_lambda
+from tests.support.aws.zip import build_zip
+from tests.support.http.clients import Api, through_http, through_lambda
+from tests.support.http.servers import start_server
+from tests.support.http.stage import ORIGINS, Stage, tokens
+from tests.support.http.users import User, new_user
 from tests.support.machine import TOOLS
-from tests.support.pgbouncer import BINARY, counted_path
-from tests.support.proxy import TrafficCounter
-from tests.support.servers import free_port, start_server
-from tests.support.sql import run_sql
-from tests.support.stage import ORIGINS, Stage, tokens
-from tests.support.users import User, new_user
-from tests.support.zip import build_zip
 
 _MISSING = pytest.StashKey[list[str]]()
 

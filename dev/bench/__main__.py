@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from psycopg2.extensions import parse_dsn
 
 from dev.bench import measure, report
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres, PostgresError
 from migrations.__main__ import migrate
-from tests.support.sql import run_sql
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self, cast
 from uuid import UUID
 
+from dev import ROOT
 from dev.bench.operations import OPERATIONS, event
 from dev.bench.worker import LIBPQ
-from tests.support.machine import ROOT
-from tests.support.pgbouncer import BINARY, pgbouncer
-from tests.support.proxy import Traffic, TrafficCounter
-from tests.support.sql import changed_database, run_sql
-from tests.support.tls_terminator import tls_terminator
+from dev.lab.pgbouncer import BINARY, pgbouncer
+from dev.lab.proxy import Traffic, TrafficCounter
+from dev.lab.sql import changed_database, run_sql
+from dev.lab.tls_terminator import tls_terminator
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
 CANDIDATES = {  # the module of each candidate's handler

@@ -6,7 +6,7 @@ Replace and toggle cost what update costs.
 import json
 from typing import Any
 
-from tests.support.events import http_api_event
+from dev.lab.events import http_api_event
 
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any] | None, int]] = {
     "create": ("POST", "/v1/todos", {"title": "Buy milk", "description": "Two of them"}, 201),

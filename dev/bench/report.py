@@ -2,8 +2,8 @@
 
 import re
 
+from dev import ROOT
 from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Costs, Result
-from tests.support.machine import ROOT
 
 PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"

@@ -9,11 +9,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.support.clients import Api, Response
-from tests.support.machine import ROOT
-from tests.support.openapi import OPERATIONS
-from tests.support.stage import ORIGINS
-from tests.support.users import User
+from dev import ROOT
+from tests.support.documents.openapi import OPERATIONS
+from tests.support.http.clients import Api, Response
+from tests.support.http.stage import ORIGINS
+from tests.support.http.users import User
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from dev.lab.ports import free_port
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.assertions import CANARY, assert_problem, log_text
-from tests.support.servers import free_port
-from tests.support.sql import run_sql
-from tests.support.users import User
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import CANARY, assert_problem, log_text
+from tests.support.http.users import User
 from todo_api.database import todos as repository
 
 NOT_EXECUTED = "urn:todo-api:problem:database-unavailable:not-executed"

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api, Response
-from tests.support.users import User
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api, Response
+from tests.support.http.users import User
 
 pytestmark = pytest.mark.pooled
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api, Context, Response, invoke, invoke_app
-from tests.support.events import function_url_event, http_api_event, rest_api_event
-from tests.support.users import User
+from dev.lab.events import function_url_event, http_api_event, rest_api_event
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api, Context, Response, invoke, invoke_app
+from tests.support.http.users import User
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

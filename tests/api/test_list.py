@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import Api
-from tests.support.proxy import TrafficCounter
-from tests.support.users import User
+from dev.lab.proxy import TrafficCounter
+from tests.support.http.clients import Api
+from tests.support.http.users import User
 from todo_api.models.page import Cursor
 
 pytestmark = pytest.mark.pooled

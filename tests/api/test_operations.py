@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.clients import Api
-from tests.support.users import User
+from tests.support.http.clients import Api
+from tests.support.http.users import User
 
 pytestmark = pytest.mark.pooled
 

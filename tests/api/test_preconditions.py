@@ -10,9 +10,9 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api, Response
-from tests.support.users import User, new_user
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api, Response
+from tests.support.http.users import User, new_user
 
 OTHER = '"2026-11-20T09:30:00.123456Z"'
 """A valid ETag of this API that no todo in these tests has."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.users import User
+from tests.support.http.assertions import assert_problem
+from tests.support.http.users import User
 
 pytestmark = pytest.mark.pooled
 

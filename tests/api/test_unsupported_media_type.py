@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.users import User
+from tests.support.http.assertions import assert_problem
+from tests.support.http.users import User
 
 ALL = "/v1/todos"
 BODY = b'{"title": "x"}'

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api
-from tests.support.users import User
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api
+from tests.support.http.users import User
 from todo_api.models.page import Cursor
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "FOO"}

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.clients import Api, Response
+from tests.support.documents.pages import relay
+from tests.support.http.apps import app_on
+from tests.support.http.clients import Api, Response
 from tests.support.machine import CHROMIUM
-from tests.support.pages import relay
 
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
 ALLOWED, DENIED = "http://localhost:3000", "http://denied.example"

@@ -7,10 +7,10 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.support.clients import Api, Response, invoke
-from tests.support.events import rest_api_event
+from dev.lab.events import rest_api_event
+from tests.support.documents.openapi import DOCUMENT
+from tests.support.http.clients import Api, Response, invoke
 from tests.support.machine import CHROMIUM
-from tests.support.openapi import DOCUMENT
 
 OPTIONS = [
     "--headless",

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import re2
 
-from tests.support.clients import Api
-from tests.support.machine import NODE_TOOLS, ROOT
-from tests.support.openapi import PATH as DOCUMENT
+from dev import ROOT
+from tests.support.documents.openapi import PATH as DOCUMENT
+from tests.support.http.clients import Api
+from tests.support.machine import NODE_TOOLS
 
 PYTHON_TOOLS = Path(sys.executable).parent
 TYPESCRIPT = ROOT / "tests/contract/typescript"

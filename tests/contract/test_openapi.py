@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
+from dev import ROOT
 from dev.openapi import text
-from tests.support.machine import ROOT
-from tests.support.openapi import DOCUMENT, OPERATIONS, PATH, SCHEMAS, inline_types
+from tests.support.documents.openapi import DOCUMENT, OPERATIONS, PATH, SCHEMAS, inline_types
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

@@ -7,9 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.clients import Api, Response
-from tests.support.openapi import (
+from tests.support.documents.openapi import (
     OPERATIONS,
     documented_response,
     example_of,
@@ -18,6 +16,8 @@ from tests.support.openapi import (
     request_to_new_item,
     without_generated_values,
 )
+from tests.support.http.apps import app_on
+from tests.support.http.clients import Api, Response
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from schemathesis.checks import CHECKS, load_all_checks
 
-from tests.support.clients import Api, through_http
-from tests.support.gateway import token_of
-from tests.support.machine import ROOT
-from tests.support.servers import free_port, start_server
+from dev import ROOT
+from dev.lab.ports import free_port
+from tests.support.aws.gateway import token_of
+from tests.support.http.clients import Api, through_http
+from tests.support.http.servers import start_server
 
 SEED = 20_261_120
 PHASES = ["examples", "coverage", "fuzzing", "stateful"]
@@ -30,7 +31,7 @@ def gateway_port(environment: dict[str, str]) -> Iterator[int]:
     """The port of an HTTP API with a JWT authorizer, which calls the Lambda handler."""
     port = free_port()
     server = start_server(
-        port, environment | {"IDENTITY_SOURCE": "authorizer"}, module="tests.support.gateway"
+        port, environment | {"IDENTITY_SOURCE": "authorizer"}, module="tests.support.aws.gateway"
     )
     yield port
     server.terminate()

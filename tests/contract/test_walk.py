@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import Api, Response
 from tests.support.documents.operations import CannotSend, operations_of
 from tests.support.documents.walk import Caller
+from tests.support.http.clients import Api, Response
 
 TEXT: dict[str, Any] = {"type": "string", "examples": ["x"]}
 WITHOUT_EXAMPLE: dict[str, Any] = {"type": "string"}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
-from tests.support.clusters import OWNER, Uris, empty_cluster, of_database
-from tests.support.fault_scenario import FaultScenario
-from tests.support.revisions import Revisions
-from tests.support.sql import run_sql
+from tests.support.postgres.clusters import OWNER, Uris, empty_cluster, of_database
+from tests.support.postgres.fault_scenario import FaultScenario
+from tests.support.postgres.revisions import Revisions
 
 
 @pytest.fixture

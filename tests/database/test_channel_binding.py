@@ -14,11 +14,11 @@ import trustme
 from alembic.util import CommandError
 from moto import mock_aws
 
+from dev.lab.tls_terminator import HOST, TlsTerminator, tls_terminator
 from dev.postgres import NOBODY, Postgres
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
+from tests.support.http.apps import app_on
 from tests.support.machine import SYSTEM_POSTGRES
-from tests.support.tls_terminator import HOST, TlsTerminator, tls_terminator
 from todo_api.database.url import url_reader
 
 REFUSED = (

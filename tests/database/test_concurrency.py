@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import handler_processes
-from tests.support.users import User
+from tests.support.aws import handler_processes
+from tests.support.http.users import User
 
 PROCESSES = 7
 

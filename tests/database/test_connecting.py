@@ -13,11 +13,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.assertions import assert_problem, database_failure, log_text
-from tests.support.refusing_server import refusing_server
-from tests.support.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import assert_problem, database_failure, log_text
+from tests.support.postgres.refusing_server import refusing_server
 from todo_api.database.engine import Database
 from todo_api.database.todos import TodoRepository
 from todo_api.models.todos import TodoQuery

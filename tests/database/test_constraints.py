@@ -9,9 +9,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.sql import run_sql
-from tests.support.users import User
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.http.users import User
 
 
 @pytest.mark.parametrize(

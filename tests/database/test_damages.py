@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.damages import HARMLESS, LOST, REPAIRED, REPORTED
+from tests.support.http.apps import app_on
+from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED
 
 
 @pytest.mark.parametrize(("statements", "reason"), REPAIRED + REPORTED + LOST, ids=str)

@@ -9,13 +9,13 @@ import threading
 import time
 from pathlib import Path
 
-from tests.support.apps import app_on
-from tests.support.assertions import assert_problem
-from tests.support.clients import Context, invoke_app
-from tests.support.events import http_api_event
-from tests.support.fault_scenario import SUCCEEDED, FaultScenario
-from tests.support.proxy import FaultyProxy
-from tests.support.servers import free_port
+from dev.lab.events import http_api_event
+from dev.lab.ports import free_port
+from dev.lab.proxy import FaultyProxy
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Context, invoke_app
+from tests.support.postgres.fault_scenario import SUCCEEDED, FaultScenario
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

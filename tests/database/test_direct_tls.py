@@ -10,12 +10,12 @@ import psycopg2
 import pytest
 import trustme
 
+from dev.lab.tls_terminator import HOST, TlsTerminator, tls_terminator
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.clients import Api
-from tests.support.requests import ON_THE_DATABASE, Request, sender
-from tests.support.tls_terminator import HOST, TlsTerminator, tls_terminator
-from tests.support.users import new_user
+from tests.support.http.apps import app_on
+from tests.support.http.clients import Api
+from tests.support.http.requests import ON_THE_DATABASE, Request, sender
+from tests.support.http.users import new_user
 from todo_api.database.url import may_start_tls_directly
 
 WARNING = "the server may want to be asked for TLS, which costs one more round trip"

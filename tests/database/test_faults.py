@@ -20,10 +20,15 @@ from typing import Any
 import psycopg2
 import pytest
 
+from dev import ROOT
+from dev.lab.ports import free_port
+from dev.lab.proxy import unresponsive_port
+from dev.lab.sql import changed_database, run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.fault_scenario import (
+from tests.support.http.apps import app_on
+from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN
+from tests.support.postgres.fault_scenario import (
     NOT_EXECUTED,
     OPERATIONS,
     SUCCEEDED,
@@ -33,10 +38,6 @@ from tests.support.fault_scenario import (
     assert_failure,
     each_operation,
 )
-from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN, ROOT
-from tests.support.proxy import unresponsive_port
-from tests.support.servers import free_port
-from tests.support.sql import changed_database, run_sql
 from todo_api.database.isolation import SESSION_SETUP_SQL
 
 FAULTS = {
@@ -121,7 +122,7 @@ def test_res_options_of_the_deployment_limit_a_dns_lookup_without_answers(tmp_pa
         *IN_A_NETWORK_OF_ITS_OWN,
         sys.executable,
         "-m",
-        "tests.support.unresponsive_resolver",
+        "tests.support.postgres.unresponsive_resolver",
         str(tmp_path),
     ]
     environment = os.environ | {"RES_OPTIONS": options}

@@ -14,10 +14,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.clients import Api
 from tests.support.documents.leaks import leaks
 from tests.support.documents.walk import new_caller
-from tests.support.users import User, new_user
+from tests.support.http.clients import Api
+from tests.support.http.users import User, new_user
 from todo_api.database import todos as repository
 
 pytestmark = pytest.mark.pooled

@@ -5,9 +5,9 @@ from functools import partial
 
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.clients import Response
-from tests.support.fault_scenario import FaultScenario
+from tests.support.http.apps import app_on
+from tests.support.http.clients import Response
+from tests.support.postgres.fault_scenario import FaultScenario
 
 Send = Callable[[], Response]
 

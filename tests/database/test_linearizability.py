@@ -18,11 +18,12 @@ from uuid import uuid4
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from dev.lab.pgbouncer import pgbouncer
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
-from tests.support import handler_processes
-from tests.support.fault_scenario import NOT_EXECUTED, UNKNOWN
-from tests.support.linearizability import (
+from tests.support.aws import handler_processes
+from tests.support.http.linearizability import (
     Operation,
     Request,
     Todo,
@@ -30,9 +31,7 @@ from tests.support.linearizability import (
     is_linearizable,
     shortest,
 )
-from tests.support.pgbouncer import pgbouncer
-from tests.support.sql import run_sql
-from tests.support.workload import (
+from tests.support.http.workload import (
     FAULTS,
     MUTATIONS,
     PROCESSES,
@@ -41,6 +40,7 @@ from tests.support.workload import (
     read,
     work,
 )
+from tests.support.postgres.fault_scenario import NOT_EXECUTED, UNKNOWN
 
 SIGKILL = "SIGKILL of PostgreSQL"
 # Of each round: the todos that all processes share, and the requests of each process.

@@ -12,9 +12,9 @@ import pytest
 from alembic.util import CommandError
 
 import migrations
+from dev.lab.sql import run_sql
 from migrations.__main__ import ADVISORY_LOCK, migrate
-from tests.support.revisions import NEWEST, NEXT, SECOND, Revisions
-from tests.support.sql import run_sql
+from tests.support.postgres.revisions import NEWEST, NEXT, SECOND, Revisions
 
 WAITING = (
     "SELECT pid FROM pg_stat_activity "

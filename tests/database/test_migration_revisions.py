@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import main, migrate
-from tests.support.revisions import EXISTING, NEWEST, NEXT, SECOND, THIRD, Revisions
-from tests.support.sql import run_sql
+from tests.support.postgres.revisions import EXISTING, NEWEST, NEXT, SECOND, THIRD, Revisions
 
 Run = Callable[..., tuple[object, str]]
 

@@ -16,14 +16,14 @@ import pytest
 from alembic.util import CommandError
 from psycopg2.extensions import parse_dsn
 
+from dev.lab.pgbouncer import pgbouncer
+from dev.lab.proxy import FaultyProxy, Proxy, pump
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations import __main__ as program
 from migrations.__main__ import migrate
 from migrations.isolation import refuse_strangers
-from tests.support.pgbouncer import pgbouncer
-from tests.support.proxy import FaultyProxy, Proxy, pump
-from tests.support.revisions import NEWEST, NEXT, Revisions
-from tests.support.sql import run_sql
+from tests.support.postgres.revisions import NEWEST, NEXT, Revisions
 
 SLEEPING = (
     "SELECT pid FROM pg_stat_activity "

@@ -11,9 +11,9 @@ import pytest
 from psycopg2.extensions import parse_dsn
 from sqlalchemy import create_engine
 
+from dev import ROOT
 from dev.postgres import wheel_binaries
 from migrations.__main__ import migrate
-from tests.support.machine import ROOT
 from todo_api.database.url import direct_url
 from todo_api.models.tables import Todo
 

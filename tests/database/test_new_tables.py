@@ -10,10 +10,10 @@ from alembic.util import CommandError
 from sqlalchemy.schema import CreateTable
 from sqlmodel import SQLModel
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.revisions import NEWEST
-from tests.support.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.postgres.revisions import NEWEST
 from todo_api.database.isolation import DIALECT
 
 Change = Callable[[list[str]], str]

@@ -5,7 +5,7 @@ The tests in test_statements.py apply it to what the API sends.
 
 import pytest
 
-from tests.support.statements import unlimited
+from tests.support.postgres.statements import unlimited
 
 LIMITED = [
     "SELECT 1",

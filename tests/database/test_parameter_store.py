@@ -15,8 +15,8 @@ import pytest
 from moto import mock_aws
 
 from migrations.__main__ import migrate
-from tests.support.apps import app_with
-from tests.support.assertions import assert_problem, database_failure, log_text
+from tests.support.http.apps import app_with
+from tests.support.http.assertions import assert_problem, database_failure, log_text
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
 

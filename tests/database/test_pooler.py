@@ -8,16 +8,16 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from tests.support.apps import app_on
-from tests.support.fault_scenario import (
+from dev.lab.pgbouncer import pgbouncer
+from dev.lab.sql import changed_database
+from tests.support.http.apps import app_on
+from tests.support.postgres.fault_scenario import (
     NOT_EXECUTED,
     SUCCEEDED,
     TIMEOUT_SECONDS,
     FaultScenario,
     each_operation,
 )
-from tests.support.pgbouncer import pgbouncer
-from tests.support.sql import changed_database
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
 from todo_api.models.todos import TodoCreate, TodoPublic, TodoQuery

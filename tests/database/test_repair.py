@@ -10,12 +10,12 @@ import psycopg2
 import pytest
 from alembic.util import CommandError
 
+from dev.lab.proxy import TrafficCounter
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.damages import HARMLESS, LOST, REPAIRED, REPORTED
-from tests.support.proxy import TrafficCounter
-from tests.support.revisions import NEWEST
-from tests.support.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED
+from tests.support.postgres.revisions import NEWEST
 
 Change = Callable[[list[str]], str]
 

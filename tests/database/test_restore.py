@@ -7,11 +7,11 @@ from functools import cache
 import pytest
 from alembic.util import CommandError
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.clusters import BINARIES, OWNER, Uris, of_database
-from tests.support.revisions import NEWEST
-from tests.support.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.postgres.clusters import BINARIES, OWNER, Uris, of_database
+from tests.support.postgres.revisions import NEWEST
 
 NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
 LOST = (

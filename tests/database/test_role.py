@@ -5,7 +5,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.support.sql import run_sql
+from dev.lab.sql import run_sql
 
 
 @pytest.mark.parametrize(

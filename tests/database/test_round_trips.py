@@ -3,10 +3,10 @@
 import psycopg2
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.proxy import TrafficCounter
-from tests.support.requests import ON_THE_DATABASE, REFUSED, Request, Send, sender
-from tests.support.users import User
+from dev.lab.proxy import TrafficCounter
+from tests.support.http.apps import app_on
+from tests.support.http.requests import ON_THE_DATABASE, REFUSED, Request, Send, sender
+from tests.support.http.users import User
 
 pytestmark = pytest.mark.pooled
 

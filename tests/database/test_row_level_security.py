@@ -10,15 +10,15 @@ import psycopg2
 import pytest
 from sqlmodel import SQLModel
 
+from dev import ROOT
+from dev.lab.sql import rows_of, run_sql
 from migrations.__main__ import migrate
-from tests.support.apps import app_on
-from tests.support.clusters import empty_cluster
 from tests.support.documents.leaks import leaks
 from tests.support.documents.operations import operations_of
 from tests.support.documents.walk import new_caller
-from tests.support.machine import ROOT
-from tests.support.mutations import without_filters
-from tests.support.sql import rows_of, run_sql
+from tests.support.http.apps import app_on
+from tests.support.postgres.clusters import empty_cluster
+from tests.support.postgres.mutations import without_filters
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.apps import app_on
-from tests.support.assertions import CANARY, assert_problem, database_failure, log_text
-from tests.support.sql import run_sql
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import CANARY, assert_problem, database_failure, log_text
 
 LACKING = {
     "ALTER TABLE todos DROP COLUMN description": (

@@ -11,12 +11,12 @@ import sqlglot
 from sqlglot import exp
 
 import todo_api.database
-from tests.support.clients import Api
+from dev.lab.proxy import TrafficCounter
+from dev.lab.sql import rows_of
 from tests.support.documents.operations import CannotSend, Operation
 from tests.support.documents.walk import Caller, Request, new_caller
-from tests.support.proxy import TrafficCounter
-from tests.support.sql import rows_of
-from tests.support.statements import unlimited
+from tests.support.http.clients import Api
+from tests.support.postgres.statements import unlimited
 
 WITHOUT_STATEMENTS_OF_USERS = {
     *("__init__.py", "engine.py", "errors.py", "url.py"),

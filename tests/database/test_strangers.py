@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from alembic.util import CommandError
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.clusters import OWNER, Uris
-from tests.support.revisions import NEWEST
-from tests.support.sql import run_sql
+from tests.support.postgres.clusters import OWNER, Uris
+from tests.support.postgres.revisions import NEWEST
 
 NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
 

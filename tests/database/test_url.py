@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
-from tests.support.apps import app_with
-from tests.support.assertions import assert_problem, database_failure, log_text
-from tests.support.clients import Api
-from tests.support.sql import run_sql
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_with
+from tests.support.http.assertions import assert_problem, database_failure, log_text
+from tests.support.http.clients import Api
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clusters import neon_like
-from tests.support.logins import created, new_stage
-from tests.support.serverless import Project
+from tests.support.aws.serverless import Project
+from tests.support.postgres.clusters import neon_like
+from tests.support.postgres.logins import created, new_stage
 
 
 @pytest.fixture

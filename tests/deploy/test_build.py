@@ -9,8 +9,8 @@ import pytest
 
 from deploy import build
 from deploy.build import BuildError, Target
-from tests.support.machine import ROOT
-from tests.support.zip import ARCHITECTURE, LAMBDA_PYTHON, TARGET, build_zip, run_build
+from dev import ROOT
+from tests.support.aws.zip import ARCHITECTURE, LAMBDA_PYTHON, TARGET, build_zip, run_build
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.clients import Response
-from tests.support.http_server import serving
-from tests.support.machine import ROOT, WITH_MOUNTS_OF_ITS_OWN
-from tests.support.zip import PATH_WITH_UV
+from dev import ROOT
+from tests.support.aws.zip import PATH_WITH_UV
+from tests.support.http.clients import Response
+from tests.support.http.http_server import serving
+from tests.support.machine import WITH_MOUNTS_OF_ITS_OWN
 
 pytestmark = [pytest.mark.linux, pytest.mark.namespaces]
 

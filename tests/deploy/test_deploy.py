@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from tests.support.aws import Aws
-from tests.support.serverless import BUILD, Project
-from tests.support.sql import run_sql
+from dev.lab.sql import run_sql
+from tests.support.aws.fake_aws import Aws
+from tests.support.aws.serverless import BUILD, Project
 
 pytestmark = pytest.mark.node
 

@@ -13,11 +13,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.aws import Aws, Call
-from tests.support.logins import created
-from tests.support.serverless import Project
-from tests.support.sql import run_sql
+from tests.support.aws.fake_aws import Aws, Call
+from tests.support.aws.serverless import Project
+from tests.support.postgres.logins import created
 
 pytestmark = pytest.mark.node
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cloudformation import findings, parsed
-from tests.support.machine import ROOT
-from tests.support.serverless import Project
+from dev import ROOT
+from tests.support.aws.cloudformation import findings, parsed
+from tests.support.aws.serverless import Project
 
 TEXT = (ROOT / "deploy/deployer.yml").read_text()
 

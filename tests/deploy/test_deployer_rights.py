@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.aws import Aws, Call
-from tests.support.deployer import (
+from tests.support.aws.deployer import (
     BOUNDARY,
     FORBIDDEN,
     FUNCTIONS,
@@ -20,8 +19,9 @@ from tests.support.deployer import (
     by_cloudformation,
     policies,
 )
-from tests.support.iam import ACCOUNT, Request, allowed, substituted
-from tests.support.serverless import Project
+from tests.support.aws.fake_aws import Aws, Call
+from tests.support.aws.iam import ACCOUNT, Request, allowed, substituted
+from tests.support.aws.serverless import Project
 
 pytestmark = pytest.mark.node
 

@@ -8,11 +8,11 @@ from psycopg2.extensions import parse_dsn
 
 from deploy.login_roles import LoginError, Roles
 from deploy.runtime_login import renew
+from dev.lab.proxy import FaultyProxy
+from dev.lab.sql import changed_database, run_sql
 from migrations.__main__ import migrate
-from tests.support.clusters import OWNER
-from tests.support.logins import MemoryParameter, created, logins, user
-from tests.support.proxy import FaultyProxy
-from tests.support.sql import changed_database, run_sql
+from tests.support.postgres.clusters import OWNER
+from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
 
 @pytest.mark.parametrize("fault", ["silent", "reset, then silent"])

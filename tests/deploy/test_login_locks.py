@@ -11,9 +11,9 @@ from psycopg2.extensions import connection
 
 from deploy.login_roles import LoginError
 from deploy.runtime_login import ADVISORY_LOCK, renew
-from tests.support.clusters import OWNER
-from tests.support.logins import MemoryParameter, created, logins, renew_in_a_process, user
-from tests.support.sql import changed_database, run_sql
+from dev.lab.sql import changed_database, run_sql
+from tests.support.postgres.clusters import OWNER
+from tests.support.postgres.logins import MemoryParameter, created, logins, renew_in_a_process, user
 
 GONE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 

@@ -7,12 +7,12 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from deploy.runtime_login import renew
-from tests.support.apps import app_with
-from tests.support.clusters import neon_like
-from tests.support.logins import MemoryParameter, created
-from tests.support.proxy import FaultyProxy
-from tests.support.servers import free_port
-from tests.support.sql import run_sql
+from dev.lab.ports import free_port
+from dev.lab.proxy import FaultyProxy
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_with
+from tests.support.postgres.clusters import neon_like
+from tests.support.postgres.logins import MemoryParameter, created
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from psycopg2.extensions import parse_dsn
 
 from deploy.login_roles import LoginError
 from deploy.runtime_login import renew
-from tests.support.clusters import OWNER
-from tests.support.logins import MemoryParameter, created, logins, user
-from tests.support.sql import changed_database, run_sql
+from dev.lab.sql import changed_database, run_sql
+from tests.support.postgres.clusters import OWNER
+from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
 
 def test_the_url_is_the_owners_with_another_user_and_a_password_of_256_bits(

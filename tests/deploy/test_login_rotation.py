@@ -10,9 +10,9 @@ from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
 from deploy.runtime_login import renew
-from tests.support.logins import MemoryParameter, new_stage
-from tests.support.pgbouncer import pgbouncer
-from tests.support.sql import run_sql
+from dev.lab.pgbouncer import pgbouncer
+from dev.lab.sql import run_sql
+from tests.support.postgres.logins import MemoryParameter, new_stage
 from todo_api.database.engine import Database
 from todo_api.database.todos import TodoRepository
 from todo_api.database.url import url_reader

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import Aws
-from tests.support.clients import Response
-from tests.support.http_server import serving
-from tests.support.machine import NODE_TOOLS, ROOT
-from tests.support.serverless import Project
-from tests.support.sql import run_sql
+from dev import ROOT
+from dev.lab.sql import run_sql
+from tests.support.aws.fake_aws import Aws
+from tests.support.aws.serverless import Project
+from tests.support.http.clients import Response
+from tests.support.http.http_server import serving
+from tests.support.machine import NODE_TOOLS
 
 pytestmark = pytest.mark.node
 

@@ -11,7 +11,7 @@ from zipfile import ZipFile, ZipInfo
 import pytest
 
 from deploy import build
-from tests.support.machine import ROOT
+from dev import ROOT
 
 CONFIGURATION = "[install]\nuser = true\ntarget = elsewhere\nprefix = elsewhere\nroot = elsewhere\n"
 SETTINGS = {

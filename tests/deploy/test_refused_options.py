@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import Aws
-from tests.support.serverless import Project
+from tests.support.aws.fake_aws import Aws
+from tests.support.aws.serverless import Project
 
 pytestmark = pytest.mark.node
 

@@ -4,8 +4,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from tests.support.apps import app_on
-from tests.support.sql import run_sql
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_on
 
 
 def test_the_login_has_no_attribute_and_no_role_except_todo_app(login: str) -> None:

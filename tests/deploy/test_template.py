@@ -12,9 +12,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
 
 from deploy import build
-from tests.support.cloudformation import findings
-from tests.support.machine import ROOT
-from tests.support.serverless import CANARY, Project
+from dev import ROOT
+from tests.support.aws.cloudformation import findings
+from tests.support.aws.serverless import CANARY, Project
 from todo_api.settings import Settings
 
 pytestmark = pytest.mark.node

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api, Response, handle, invoke
-from tests.support.events import REQUEST_ID, function_url_event, http_api_event, rest_api_event
-from tests.support.users import User, new_user
+from dev.lab.events import REQUEST_ID, function_url_event, http_api_event, rest_api_event
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api, Response, handle, invoke
+from tests.support.http.users import User, new_user
 
 ALL = "/v1/todos"
 ID = "c0ffee00-1234-4abc-9def-0123456789ab"

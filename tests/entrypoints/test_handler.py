@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import Api, invoke
-from tests.support.events import function_url_event, http_api_event, rest_api_event
+from dev.lab.events import function_url_event, http_api_event, rest_api_event
+from tests.support.http.clients import Api, invoke
 
 HOSTS = ["x:", "a:b:c", "[", "[::1", "", ":", "x:443,80", "\u00fc"]
 PORTS = ["443,80", "abc", "", "-1", "4" * 5_000]

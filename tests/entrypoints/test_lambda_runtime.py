@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from deploy import build
-from tests.support.clients import Api, response_of
-from tests.support.events import REQUEST_ID, http_api_event
-from tests.support.lambda_runtime import Failed, Function
-from tests.support.machine import ROOT
-from tests.support.proxy import TrafficCounter
-from tests.support.requests import ON_THE_DATABASE, REFUSED, sender
-from tests.support.users import new_user
-from tests.support.zip import LAMBDA_PYTHON, PATH_WITH_UV, TARGET
+from dev import ROOT
+from dev.lab.events import REQUEST_ID, http_api_event
+from dev.lab.proxy import TrafficCounter
+from tests.support.aws.lambda_runtime import Failed, Function
+from tests.support.aws.zip import LAMBDA_PYTHON, PATH_WITH_UV, TARGET
+from tests.support.http.clients import Api, response_of
+from tests.support.http.requests import ON_THE_DATABASE, REFUSED, sender
+from tests.support.http.users import new_user
 
 pytestmark = pytest.mark.linux
 

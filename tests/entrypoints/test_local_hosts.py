@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from tests.support.assertions import assert_problem
-from tests.support.clients import Api, Response
+from tests.support.http.assertions import assert_problem
+from tests.support.http.clients import Api, Response
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from dev import ROOT
 from dev.check_machine import lacking
+from dev.lab.ports import free_port
+from dev.lab.sql import run_sql
 from dev.postgres import Postgres, acquire
-from tests.support.clients import Api, through_http
-from tests.support.machine import ROOT
-from tests.support.servers import free_port, start_server
-from tests.support.sql import run_sql
+from tests.support.http.clients import Api, through_http
+from tests.support.http.servers import start_server
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from dev import ROOT
 from dev.postgres import Postgres, acquire
-from tests.support.machine import ROOT
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.support.clients import Api, through_http
-from tests.support.copies import Copy
-from tests.support.revisions import NEWEST, NEXT, SECOND
-from tests.support.servers import free_port
+from dev.lab.ports import free_port
+from tests.support.http.clients import Api, through_http
+from tests.support.postgres.revisions import NEWEST, NEXT, SECOND
+from tests.support.project.copies import Copy
 
 REVISION = """\"\"\"A revision.\"\"\"
 

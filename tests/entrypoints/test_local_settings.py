@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clients import Api, through_http
-from tests.support.machine import ROOT
-from tests.support.servers import free_port, start_server
+from dev import ROOT
+from dev.lab.ports import free_port
+from tests.support.http.clients import Api, through_http
+from tests.support.http.servers import start_server
 from todo_api.settings import Settings
 
 EXAMPLE = (ROOT / ".env.example").read_text()

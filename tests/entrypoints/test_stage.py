@@ -19,14 +19,15 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.support.authorizer import AUDIENCE, ISSUER, Provider, extract
-from tests.support.clients import Response
-from tests.support.http_server import serving
-from tests.support.machine import ROOT
-from tests.support.servers import free_port, start_server
-from tests.support.stage import NAMES, ORIGINS, Stage
-from tests.support.stage_proxy import FAULTS, stage_proxy, token_of
-from tests.support.users import User
+from dev import ROOT
+from dev.lab.ports import free_port
+from tests.support.aws.authorizer import AUDIENCE, ISSUER, Provider, extract
+from tests.support.http.clients import Response
+from tests.support.http.http_server import serving
+from tests.support.http.servers import start_server
+from tests.support.http.stage import NAMES, ORIGINS, Stage
+from tests.support.http.stage_proxy import FAULTS, stage_proxy, token_of
+from tests.support.http.users import User
 from todo_api.api.openapi import _SECURITY_SCHEMES as SECURITY_SCHEMES
 
 RUN_EACH = """
@@ -136,7 +137,7 @@ def authorized_stage(
         mode = {"IDENTITY_SOURCE": "authorizer", "PYTHONPATH": str(tmp_path)}
         port = free_port()
         server = start_server(
-            port, environment | settings | mode, module="tests.support.stage_gateway"
+            port, environment | settings | mode, module="tests.support.http.stage_gateway"
         )
         stack.callback(server.wait)
         stack.callback(server.terminate)
@@ -237,7 +238,7 @@ def test_challenge_that_the_gateway_renames_counts_as_the_challenge() -> None:
 def test_response_that_never_ends_is_cut_after_the_deadline_of_a_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.support.stage.REQUEST_SECONDS", 1)
+    monkeypatch.setattr("tests.support.http.stage.REQUEST_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         thread = Thread(target=drip, args=(server,))

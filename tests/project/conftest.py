@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.authorizer import Provider, extract
-from tests.support.calling import TypeScriptModule
-from tests.support.clients import Api
-from tests.support.scripts import Scripts
-from tests.support.users import User
+from tests.support.aws.authorizer import Provider, extract
+from tests.support.documents.calling import TypeScriptModule
+from tests.support.http.clients import Api
+from tests.support.http.users import User
+from tests.support.project.scripts import Scripts
 
 _numbers = count(1)
 

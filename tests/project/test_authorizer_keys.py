@@ -9,7 +9,7 @@ from types import ModuleType
 import jwt
 import pytest
 
-from tests.support.authorizer import (
+from tests.support.aws.authorizer import (
     KEYS_PATH,
     Clock,
     Provider,
@@ -18,7 +18,7 @@ from tests.support.authorizer import (
     json_response,
     load,
 )
-from tests.support.clients import Response
+from tests.support.http.clients import Response
 
 ACCEPTED = {"isAuthorized": True, "context": {"sub": "ada"}}
 UNKNOWN_KEY = "no key has its `kid`"

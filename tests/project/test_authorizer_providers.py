@@ -8,8 +8,15 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.support.authorizer import AUDIENCE, ISSUER, assert_refused, event, json_response, load
-from tests.support.http_server import serving
+from tests.support.aws.authorizer import (
+    AUDIENCE,
+    ISSUER,
+    assert_refused,
+    event,
+    json_response,
+    load,
+)
+from tests.support.http.http_server import serving
 
 RECORDS: dict[str, dict[str, Any]] = {
     record["name"]: record

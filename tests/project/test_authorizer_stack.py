@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.authorizer import AUDIENCE, ISSUER, PATCH, Provider, event, load
-from tests.support.clients import Context, invoke_app
-from tests.support.cloudformation import findings
-from tests.support.events import http_api_event
-from tests.support.machine import ROOT
-from tests.support.serverless import Project
-from tests.support.zip import LAMBDA_PYTHON, build_zip
+from dev import ROOT
+from dev.lab.events import http_api_event
+from tests.support.aws.authorizer import AUDIENCE, ISSUER, PATCH, Provider, event, load
+from tests.support.aws.cloudformation import findings
+from tests.support.aws.serverless import Project
+from tests.support.aws.zip import LAMBDA_PYTHON, build_zip
+from tests.support.http.clients import Context, invoke_app
 from todo_api.app import create_app
 from todo_api.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.support.authorizer import (
+from tests.support.aws.authorizer import (
     AUDIENCE,
     ISSUER,
     KEYS_PATH,

@@ -7,9 +7,9 @@ import pytest
 from dev.bench import measure, report
 from dev.bench.operations import OPERATIONS
 from dev.bench.worker import LIBPQ, OURS, PACKAGES
+from dev.lab.pgbouncer import BINARY
 from migrations.__main__ import migrate
 from tests.support.machine import TOOLS
-from tests.support.pgbouncer import BINARY
 
 TINY = measure.Sizes(1, 1, 1, 600, 10, 2, (), 0.6)
 

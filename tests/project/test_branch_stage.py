@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.support.machine import NODE_TOOLS, ROOT
-from tests.support.scripts import OWNER, Scripts
+from dev import ROOT
+from tests.support.machine import NODE_TOOLS
+from tests.support.project.scripts import OWNER, Scripts
 
 
 @pytest.mark.parametrize("exists", [False, True])

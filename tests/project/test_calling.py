@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.calling import BLOCKS, PAGE, PROBLEM, TypeScriptModule
-from tests.support.clients import Api
-from tests.support.pages import relay, run_commands
-from tests.support.users import User
+from tests.support.documents.calling import BLOCKS, PAGE, PROBLEM, TypeScriptModule
+from tests.support.documents.pages import relay, run_commands
+from tests.support.http.clients import Api
+from tests.support.http.users import User
 
 
 @pytest.mark.curl

@@ -9,14 +9,15 @@ from itertools import count
 
 import pytest
 
+from dev.lab.ports import free_port
+from dev.lab.proxy import FaultyProxy
 from migrations.__main__ import migrate
-from tests.support.calling import BLOCKS, NOT_EXECUTED, PROBLEM, UNKNOWN, TypeScriptModule
-from tests.support.clients import Api, Response, through_http
-from tests.support.fault_scenario import FaultScenario
-from tests.support.pages import ADDRESS, Shell, assert_as_shown, commands, relay, shown
-from tests.support.proxy import FaultyProxy
-from tests.support.servers import free_port, start_server
-from tests.support.users import User
+from tests.support.documents.calling import BLOCKS, NOT_EXECUTED, PROBLEM, UNKNOWN, TypeScriptModule
+from tests.support.documents.pages import ADDRESS, Shell, assert_as_shown, commands, relay, shown
+from tests.support.http.clients import Api, Response, through_http
+from tests.support.http.servers import start_server
+from tests.support.http.users import User
+from tests.support.postgres.fault_scenario import FaultScenario
 
 REFUSED, BEFORE, AFTER = "refused", "reset before the query", "reset after the query was sent"
 """The faults: the database rejects the statement, or the connection breaks before or after its

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.calling import GATEWAY, PAGE, TypeScriptModule
-from tests.support.clients import Response
-from tests.support.pages import shown
-from tests.support.users import User
+from tests.support.documents.calling import GATEWAY, PAGE, TypeScriptModule
+from tests.support.documents.pages import shown
+from tests.support.http.clients import Response
+from tests.support.http.users import User
 
 AS_A_BROWSER = """
     const plain = globalThis.fetch;

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clients import Api
-from tests.support.machine import ROOT
-from tests.support.pages import relay, run_commands
+from dev import ROOT
+from tests.support.documents.pages import relay, run_commands
+from tests.support.http.clients import Api
 from todo_api.settings import Settings
 
 README = (ROOT / "README.md").read_text()

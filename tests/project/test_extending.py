@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from tests.support.copies import Copy
-from tests.support.machine import ROOT
+from dev import ROOT
+from tests.support.project.copies import Copy
 
 PATCHES = ROOT / "docs/extending"
 ISOLATION = ("database/test_row_level_security", "database/test_statements")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.support.copies import Copy
-from tests.support.remarks import add_remarks
-from tests.support.revisions import NEXT
+from tests.support.postgres.revisions import NEXT
+from tests.support.project.copies import Copy
+from tests.support.project.remarks import add_remarks
 
 FILES = (
     *("tests/api/test_current_user.py", "tests/database/test_isolation.py"),

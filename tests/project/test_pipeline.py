@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
 
-from tests.support.machine import ROOT
-from tests.support.scripts import BOUNDARY, URL, Scripts
+from dev import ROOT
+from tests.support.project.scripts import BOUNDARY, URL, Scripts
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 CHECKS = re.findall(r"^\t@\$\(BIN\)/(.* \.github\b.*)$", MAKEFILE, re.MULTILINE)

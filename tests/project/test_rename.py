@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machine import ROOT
+from dev import ROOT
 
 PAGE = (ROOT / "docs/extending/README.md").read_text()
 IGNORED = (".venv", "node_modules", ".git", ".postgres", ".serverless", "__pycache__")

@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from tests.support.machine import ROOT
+from dev import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOR_LAMBDA: list[str] = PROJECT["project"]["dependencies"]

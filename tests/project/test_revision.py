@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.revisions import NEWEST, NEXT
-from tests.support.serverless import Project
+from tests.support.aws.serverless import Project
+from tests.support.postgres.revisions import NEWEST, NEXT
 
 
 @pytest.fixture

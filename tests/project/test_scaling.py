@@ -3,7 +3,7 @@
 import re
 from math import inf
 
-from tests.support.machine import ROOT
+from dev import ROOT
 
 PAGE = (ROOT / "docs/scaling.md").read_text()
 ROWS = [row.split(" | ") for row in re.findall(r"^\| (1[0,]+ \| .*) \|$", PAGE, re.MULTILINE)]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.machine import ROOT
+from dev import ROOT
 from todo_api.settings import Settings, SettingsError
 
 URL = "postgresql://todo:s3cr3t@ep-a-pooler.eu-central-1.aws.neon.tech/todo?sslmode=require&channel_binding=require"

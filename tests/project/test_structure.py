@@ -13,8 +13,8 @@ from types import FrameType
 
 import pytest
 
-from tests.support.machine import ROOT
-from tests.support.users import User
+from dev import ROOT
+from tests.support.http.users import User
 from todo_api.models.todos import TodoPublic, TodoUpdate
 
 LAYERS = ("models", "database", "settings", "api", "app")
@@ -69,6 +69,12 @@ def test_no_module_imports_a_later_layer_or_development_code(path: Path) -> None
     ours = {name.split(".")[1] for name in _imports(path) if name.startswith("todo_api.")}
     assert ours <= set(LAYERS[: LAYERS.index(_layer(path)) + 1])
     assert not _libraries(path) & {"dev", "migrations", "tests", "alembic"}
+
+
+def test_development_code_imports_no_tests() -> None:
+    """What the benchmark and the tests both need is in dev/lab."""
+    modules = [*(ROOT / "dev").rglob("*.py")]
+    assert [path.name for path in modules if "tests" in _libraries(path)] == []
 
 
 def test_imports_have_no_cycles() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.clients import Api
+from tests.support.http.clients import Api
 
 Schema = dict[str, Any]
 

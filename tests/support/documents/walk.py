@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID, uuid4
 
-from tests.support.clients import Api, Response
 from tests.support.documents.operations import (
     CannotSend,
     Operation,
@@ -23,6 +22,7 @@ from tests.support.documents.operations import (
     operations_of,
     variants,
 )
+from tests.support.http.clients import Api, Response
 
 EXPECTED = {("If-Match", "stale"): 412, ("Idempotency-Key", "reused"): 422}
 """The status of the choices that the API has to refuse."""

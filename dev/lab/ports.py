@@ -1,0 +1,10 @@
+"""Free ports for servers."""
+
+import socket
+
+
+def free_port() -> int:
+    """Return a port that no process listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,1 @@
+"""AWS without AWS: runtime, gateway, CloudFormation and IAM."""

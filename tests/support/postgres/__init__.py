@@ -1,0 +1,1 @@
+"""A PostgreSQL that is damaged, slow or away, and what is sent to it."""

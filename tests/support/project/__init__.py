@@ -1,0 +1,1 @@
+"""Copies of the project, and its scripts."""
