@@ -24,6 +24,7 @@ from deploy.login_roles import STATEMENT_SECONDS, LoginError, Roles
 from deploy.login_sessions import end_sessions
 from migrations.owner import LockTimeout, answer_within, connect, wait_for_lock
 from todo_api.database.url import direct_url, libpq_url
+from todo_api.settings import drop_libpq_variables
 
 LOCK_SECONDS = 120
 """How long to wait for other deploys of stages in the same database."""
@@ -187,6 +188,7 @@ def main() -> None:
         "--request-seconds", type=float, default=0, help="how long a request may take"
     )
     arguments = parser.parse_args()
+    drop_libpq_variables()
     try:
         notes = renew(
             libpq_url(os.environ["NEON_DATABASE_URL"]),

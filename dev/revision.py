@@ -15,6 +15,7 @@ from sqlalchemy import create_engine
 
 from dev.postgres import Postgres, PostgresError
 from migrations.__main__ import alembic_config, migrate, revision_chain
+from todo_api.settings import drop_libpq_variables
 
 
 class RuffFailed(Exception):
@@ -28,6 +29,7 @@ def main() -> None:
     name = parser.parse_args().name
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         parser.error("a name has small letters, digits and underscores")
+    drop_libpq_variables()
     try:
         path = _write_revision(name)
     except (CommandError, PostgresError, RuffFailed) as error:

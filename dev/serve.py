@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 import uvicorn
-from dotenv import load_dotenv  # a dependency of pydantic-settings
+from dotenv import dotenv_values  # a dependency of pydantic-settings
 from uvicorn.supervisors.basereload import BaseReload
 
-from todo_api.settings import Settings, SettingsError
+from todo_api.settings import Settings, SettingsError, drop_libpq_variables
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -106,7 +106,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.env_file:
-        load_dotenv(arguments.env_file)
+        _set_missing(dotenv_values(arguments.env_file))
+    drop_libpq_variables()
     from dev.postgres import Postgres, PostgresError
 
     try:
@@ -126,6 +127,17 @@ def main() -> None:
             _serve(arguments.port, migrate)
     except (PostgresError, SettingsError, PortInUse) as error:
         sys.exit(str(error))
+
+
+def _set_missing(variables: Mapping[str, str | None]) -> None:
+    """Set the variables of the settings that the environment lacks, and no others.
+
+    The same file may hold variables of other programs.
+    """
+    for name in map(str.upper, Settings.model_fields):
+        value = variables.get(name)
+        if value is not None:
+            os.environ.setdefault(name, value)
 
 
 class PortInUse(Exception):

@@ -25,6 +25,7 @@ from tests.support.http.servers import start_server
 from tests.support.http.stage import ORIGINS, Stage, tokens
 from tests.support.http.users import User, new_user
 from tests.support.machine import TOOLS
+from todo_api.settings import drop_libpq_variables
 
 _MISSING = pytest.StashKey[list[str]]()
 
@@ -52,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     In CI, where nobody reads the report, a missing tool fails the run.
     """
+    drop_libpq_variables()
     tools = list(TOOLS.values())
     if config.getoption("--pgbouncer"):
         tools = [

@@ -1,5 +1,6 @@
 """The settings, read from environment variables."""
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -21,6 +22,16 @@ class SettingsError(Exception):
 
     The message names it and never repeats its value, which may be a password.
     """
+
+
+def drop_libpq_variables() -> None:
+    """Remove PGSSLMODE, PGOPTIONS and the like: only the connection URL says how to connect.
+
+    Neon's snippets set some of them, and libpq would take them for what the URL leaves out
+    (https://www.postgresql.org/docs/current/libpq-envars.html).
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _origins(value: object) -> tuple[str, ...]:
@@ -60,11 +71,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Read the environment.
+        """Read the environment, and remove libpq's own variables from it.
 
         Raises:
             SettingsError: a variable is missing or invalid.
         """
+        drop_libpq_variables()
         try:
             settings = cls()
         except ValidationError as invalid:

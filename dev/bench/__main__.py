@@ -14,6 +14,7 @@ from dev.bench import measure, report
 from dev.lab.sql import run_sql
 from dev.postgres import Postgres, PostgresError
 from migrations.__main__ import migrate
+from todo_api.settings import drop_libpq_variables
 
 
 def main() -> None:
@@ -24,6 +25,7 @@ def main() -> None:
         "--write", action="store_true", help="write the result into docs/performance.md"
     )
     arguments = parser.parse_args()
+    drop_libpq_variables()
     try:
         with (
             TemporaryDirectory(prefix="todo-api-bench-") as folder,
