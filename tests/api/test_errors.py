@@ -111,11 +111,15 @@ def test_each_request_logs_one_line_without_user_input(
         "POST", "/v1/todos", user=user, json={"title": CANARY, "description": CANARY}
     )
     carol.api("GET", f"/v1/todos/{CANARY}?{CANARY}={CANARY}", user=user)
+    carol.api("GET", "/docs")
+    carol.api("GET", "/openapi.json")
     carol.api("GET", f"/{CANARY}", user=user)
     lines = [record.__dict__ for record in caplog.records if record.name == "todo_api"]
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
         ("POST", "/v1/todos", 201),
         ("GET", "/v1/todos/{id}", 422),
+        ("GET", "/docs", 200),
+        ("GET", "/openapi.json", 200),
         ("GET", None, 404),
     ]
     assert lines[0]["request_id"] == created.headers["x-request-id"]

@@ -1,7 +1,7 @@
-"""The page /docs: Swagger UI, where the operations can be tried."""
+"""The OpenAPI document, and the page /docs: Swagger UI, where the operations can be tried."""
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse
 
 # Change version and hashes together: openssl dgst -sha384 -binary FILE | openssl base64 -A
 _SWAGGER_UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0"
@@ -46,6 +46,13 @@ if (window.SwaggerUIBundle) {{
 """
 
 router = APIRouter(include_in_schema=False)
+
+
+# FastAPI's own route would leave the log's `route` empty.
+@router.get("/openapi.json")
+async def get_document(request: Request) -> JSONResponse:
+    """Return the OpenAPI document."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs", response_class=HTMLResponse)
