@@ -7,15 +7,14 @@ from psycopg2 import extensions
 
 from deploy.login_roles import LoginError, Roles
 from todo_api.database.engine import Database
-from todo_api.database.errors import LOGIN_REFUSED, DatabaseUnavailable
+from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady, check_ready
+from todo_api.database.refusals import is_login_refused
 from todo_api.database.url import libpq_url
 
 CHECK_SECONDS = 10
 """How long the database may take to answer the function's login."""
 
-# What PostgreSQL and PgBouncer answer to a login that does not exist any more, or is locked.
-REFUSED = rf"{LOGIN_REFUSED}|no such user|role .* (does not exist|is not permitted to log in)"
 INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -45,7 +44,7 @@ def reason_to_replace(roles: Roles, owner_url: str, url: str) -> str:
     except NotReady as error:
         return f"{name} was not as it should be: {error}"
     except DatabaseUnavailable as error:
-        if re.search(REFUSED, error.reason) or error.sqlstate == INSUFFICIENT_PRIVILEGE:
+        if is_login_refused(error.reason) or error.sqlstate == INSUFFICIENT_PRIVILEGE:
             return f"{name} was refused"
         raise LoginError(
             f"The database does not answer the function's login {name} (waited for up to "

@@ -9,7 +9,6 @@ one. deploy/plugin.js reads and writes the parameter for it.
 import argparse
 import json
 import os
-import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -19,10 +18,12 @@ from typing import Protocol
 import psycopg2
 from psycopg2.sql import SQL, Literal
 
-from deploy.login_check import REFUSED, create_login, parameters_of, reason_to_replace, user_of
+from deploy.login_check import create_login, parameters_of, reason_to_replace, user_of
 from deploy.login_roles import STATEMENT_SECONDS, LoginError, Roles
 from deploy.login_sessions import end_sessions
 from migrations.owner import LockTimeout, answer_within, connect, wait_for_lock
+from todo_api.database.errors import reason_of
+from todo_api.database.refusals import connection_message, is_login_refused
 from todo_api.database.url import direct_url, libpq_url
 from todo_api.settings import drop_libpq_variables
 
@@ -98,8 +99,8 @@ def renew(
     except LoginError as error:
         raise LoginError(f"{error} {done}") from None
     except psycopg2.Error as error:
-        # Only the first line: the next may quote the statement, with the password.
-        reason = str(error).splitlines()[0]
+        # Without the statement, which may hold the password.
+        reason = error.diag.message_primary or reason_of(error)
         raise LoginError(f"The owner's connection failed: {reason}. {done}") from None
     return [note for note in notes if note]
 
@@ -155,8 +156,8 @@ def _change_own_password(url: str) -> str:
             cursor.execute(change.format(Literal(secrets.token_urlsafe(32))))
             session.commit()
     except psycopg2.Error as error:
-        if not re.search(REFUSED, str(error)):
-            return f"could not be locked ({str(error).splitlines()[0]})"
+        if not is_login_refused(connection_message(error)):
+            return f"could not be locked ({error.diag.message_primary or reason_of(error)})"
     return ""
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-from todo_api.database.engine import time_limit
+from todo_api.database.deadline import time_limit
 from todo_api.database.errors import DeadlineExceeded
-from todo_api.database.url import may_start_tls_directly
+from todo_api.database.refusals import connection_message
+from todo_api.database.url import neon_options
 
 CONNECT_SECONDS = 20
 """How long an attempt to connect may take: a suspended compute wakes up meanwhile."""
@@ -62,10 +63,11 @@ def connect(url: str) -> extensions.connection:
         NoAnswer: it took longer than `CONNECT_SECONDS`.
         psycopg2.OperationalError: it failed.
     """
-    if may_start_tls_directly(url):
+    options = neon_options(url)
+    if options.pop("sslnegotiation", None):
         with suppress(psycopg2.OperationalError):
-            return _attempt(url, sslnegotiation="direct")
-    return _attempt(url)
+            return _attempt(url, **options, sslnegotiation="direct")
+    return _attempt(url, **options)
 
 
 def connect_on_system_path(url: str) -> extensions.connection:
@@ -79,7 +81,13 @@ def connect_on_system_path(url: str) -> extensions.connection:
 
 def _attempt(url: str, **options: Any) -> extensions.connection:
     with answer_within(CONNECT_SECONDS, url, "an attempt to connect"):
-        connection: extensions.connection = psycopg2.connect(url, **options)
+        try:
+            connection: extensions.connection = psycopg2.connect(url, **options)
+        except DeadlineExceeded:
+            raise
+        except psycopg2.OperationalError as error:
+            # libpq repeats values of the URL.
+            raise psycopg2.OperationalError(connection_message(error)) from None
         return connection
 
 

@@ -166,11 +166,16 @@ class TrafficCounter(Proxy):
 
 
 class FaultyProxy(Proxy):
-    """Forwards connections, or injects the named `fault`, a delay or an error response."""
+    """Forwards connections, or injects the named `fault`, a delay or an error response.
+
+    `sqlstate` is that of an error in the statement. `fatal` is the text with which a pooler ends
+    the connection instead.
+    """
 
     fault = ""
     sleep_seconds = 0.0
     sqlstate = ""
+    fatal = ""
 
     def next_fault(self) -> str:
         """Return the fault of a new connection."""
@@ -178,7 +183,7 @@ class FaultyProxy(Proxy):
 
     def end_fault(self) -> None:
         """Forward the next connections without a fault."""
-        self.fault, self.sleep_seconds, self.sqlstate = "", 0, ""
+        self.fault, self.sleep_seconds, self.sqlstate, self.fatal = "", 0, "", ""
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Forward one connection, with a fault."""
@@ -212,6 +217,12 @@ class FaultyProxy(Proxy):
                     if self.sqlstate:
                         _refuse(to_client, self.sqlstate)
                         continue
+                    if self.fatal:
+                        to_client.write(_error("FATAL", "08P01", self.fatal))
+                        return
+                    if fault == "nonsense instead of an answer":
+                        to_client.write(b"?" + (4).to_bytes(4))
+                        return
                 to_server.write(data)
 
         async def to_the_client() -> None:
@@ -253,8 +264,12 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def _refuse(writer: asyncio.StreamWriter, sqlstate: str) -> None:
-    fields = b"SERROR\x00VERROR\x00C" + sqlstate.encode() + b"\x00Mrefused by the test\x00\x00"
-    writer.write(b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z\x00\x00\x00\x05I")
+    writer.write(_error("ERROR", sqlstate, "refused by the test") + b"Z\x00\x00\x00\x05I")
+
+
+def _error(severity: str, sqlstate: str, message: str) -> bytes:
+    fields = f"S{severity}\0V{severity}\0C{sqlstate}\0M{message}\0\0".encode()
+    return b"E" + (len(fields) + 4).to_bytes(4) + fields
 
 
 @contextmanager

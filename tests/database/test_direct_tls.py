@@ -16,9 +16,9 @@ from tests.support.http.apps import app_on
 from tests.support.http.clients import Api
 from tests.support.http.requests import ON_THE_DATABASE, Request, sender
 from tests.support.http.users import new_user
-from todo_api.database.url import may_start_tls_directly
+from todo_api.database.url import neon_options
 
-WARNING = "the server may want to be asked for TLS, which costs one more round trip"
+WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
 
 
 @pytest.fixture(scope="module")
@@ -118,4 +118,5 @@ def test_migrations_start_tls_directly_too(neon: TlsTerminator) -> None:
 def test_direct_tls_is_for_encrypted_connections_to_neons_hosts(
     host: str, query: str, *, expected: bool
 ) -> None:
-    assert may_start_tls_directly(f"postgresql://u:p@{host}/db?{query}") is expected
+    options = neon_options(f"postgresql://u:p@{host}/db?{query}")
+    assert (options.get("sslnegotiation") == "direct") is expected

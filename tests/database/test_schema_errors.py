@@ -14,19 +14,23 @@ LACKING = {
     ),
     "DROP TABLE todos": 'relation "todos" does not exist',
     "REVOKE INSERT ON todos FROM todo_app": "permission denied for table todos",
+    "DROP INDEX todos_by_idempotency_key": (
+        "there is no unique or exclusion constraint matching the ON CONFLICT specification"
+    ),
 }
 """By change: the reason in the log."""
 
 
 @pytest.mark.parametrize("change", LACKING)
-def test_the_log_names_the_column_table_or_right_that_is_missing(
+def test_the_log_names_the_column_table_right_or_index_that_is_missing(
     new_migrated: Callable[[], str], caplog: pytest.LogCaptureFixture, change: str
 ) -> None:
     uri = new_migrated()
     run_sql(uri, change)
 
     with app_on(uri) as call:
-        response = call("POST", "/v1/todos", user="alice", json={"title": CANARY})
+        headers = {"Idempotency-Key": "one"}
+        response = call("POST", "/v1/todos", user="alice", json={"title": CANARY}, headers=headers)
 
     assert_problem(response, 503)
     assert database_failure(caplog) == ("database misconfigured", "execute", LACKING[change])

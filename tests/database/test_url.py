@@ -122,7 +122,11 @@ def _assert_no_secret_logged(caplog: pytest.LogCaptureFixture) -> None:
     ("value", "reason"),
     [
         ("", "ParameterNotFound"),
-        (f"mysql://{FIRST}", "the parameter does not hold a PostgreSQL URL"),
+        (
+            f"mysql://{FIRST}",
+            "the parameter's value must start with postgresql://, postgres:// or "
+            "postgresql+psycopg2://",
+        ),
     ],
 )
 def test_a_missing_parameter_or_one_without_a_url_is_misconfigured(

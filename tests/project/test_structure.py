@@ -91,7 +91,8 @@ def test_each_library_is_imported_only_where_it_is_needed() -> None:
     """Framework, database libraries and environment each have their few modules."""
     framework = _using("fastapi", "starlette", "mangum")
     assert {path.partition("/")[0] for path in framework} == {"api", "app.py"}
-    assert _using("psycopg2") == {f"database/{name}.py" for name in ("engine", "errors", "url")}
+    driver = ("deadline", "engine", "errors", "refusals", "url")
+    assert _using("psycopg2") == {f"database/{name}.py" for name in driver}
     outside = {path for path in _using("sqlalchemy") if not path.startswith("database/")}
     assert outside == {"models/tables.py"}
     assert _using("os", "pydantic_settings") == {"settings.py"}
@@ -165,7 +166,7 @@ def test_a_process_with_one_request_imports_no_unneeded_module(environment: dict
     assert NEVER_USED & set(imported) == set()
 
 
-def test_the_code_of_one_request_is_in_at_most_twelve_files(carol: User) -> None:
+def test_the_code_of_one_request_is_in_at_most_thirteen_files(carol: User) -> None:
     """The functions that a PATCH calls, and the models that it fills. Their lines are printed."""
     path = f"/v1/todos/{carol.todos[0]['id']}"
     executed: dict[str, set[int]] = {}
@@ -193,4 +194,4 @@ def test_the_code_of_one_request_is_in_at_most_twelve_files(carol: User) -> None
         executed.setdefault("models/todos.py", set()).update(range(first, first + len(lines)))
     total = sum(map(len, executed.values()))
     print(f"one PATCH executes {len(executed)} files and {total} lines: {sorted(executed)}")
-    assert len(executed) <= 12
+    assert len(executed) <= 13

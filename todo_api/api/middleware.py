@@ -72,7 +72,7 @@ class RequestMiddleware:
                     "status": status,
                     "problem": state.get("problem"),
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
-                    **state.get("database", {}),
+                    **(state["wait"].summary() if "wait" in state else {}),
                 },
             )
 

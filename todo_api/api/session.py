@@ -32,7 +32,7 @@ def _open_session(request: Request, user_id: str) -> Iterator[Session]:
         timeout_seconds = min(timeout_seconds, remaining_seconds - RESERVED_SECONDS)
     database: Database = request.app.state.database
     with database.session(user_id=user_id, timeout_seconds=timeout_seconds) as session:
-        request.state.database = session.info  # for the log
+        request.state.wait = session.info["wait"]  # for the log
         yield session
 
 

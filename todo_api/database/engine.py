@@ -8,14 +8,10 @@ transaction and one round trip.
 import logging
 import math
 import random
-import re
-import select
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
@@ -25,56 +21,30 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import Session
 
 from todo_api.database import errors
+from todo_api.database.deadline import (
+    CONNECTION_SSL_STARTUP,
+    Wait,
+    current_wait,
+    wait_until_deadline,
+)
 from todo_api.database.isolation import SESSION_SETUP_SQL
-from todo_api.database.url import may_start_tls_directly, unavailable
+from todo_api.database.refusals import Refusal, connection_message, is_login_refused, refusal_of
+from todo_api.database.url import neon_options, unavailable
 
 # The first and the longest pause between attempts to connect, before jitter.
 BACKOFF_SECONDS = (0.05, 1.0)
 
-# The fraction of the remaining time for TCP, because another address of the host may be alive, and
-# for TLS that starts directly, because the server may want to be asked. The rest of an attempt may
-# use all of the time, because a suspended Neon compute wakes up behind an open connection.
-HANDSHAKE_TIMEOUT_FRACTION = 0.25
+# How many refusals of a server that mean nothing to us end the attempts to connect.
+UNKNOWN_REFUSALS_MAX = 3
 
-# https://www.postgresql.org/docs/current/libpq-status.html
-CONNECTION_STARTED, CONNECTION_SSL_STARTUP = 2, 7
+# How long the server is asked for TLS after TLS that started directly has failed.
+ASK_FOR_TLS_SECONDS = 300
 
 # Of the operating system, because the copies of a SnapStart snapshot would share Python's generator
 # and its pauses.
 _random = random.SystemRandom()
 
 logger = logging.getLogger("todo_api")
-
-
-@dataclass
-class _Wait:
-    """One request's wait for the database.
-
-    Times are those of `time.monotonic()`, and 0 before the event.
-    """
-
-    deadline: float = math.inf
-    handshake_deadline: float = math.inf  # of the current attempt to connect
-    starts_tls_directly: bool = False  # the current attempt
-    state: int = 0  # libpq's, when it last waited
-    attempts: int = 0
-    connect_started: float = 0
-    statement_started: float = 0
-
-    def summary(self) -> dict[str, float]:
-        """Return what the request's log line says of it."""
-        end = time.monotonic()
-        connect = (self.statement_started or end) - self.connect_started
-        statement = end - (self.statement_started or end)
-        return {
-            "attempts": self.attempts,
-            "connect_milliseconds": round(connect * 1000, 1),
-            "statement_milliseconds": round(statement * 1000, 1),
-        }
-
-
-# The default has no deadline, and is never changed.
-_wait: ContextVar[_Wait] = ContextVar("_wait", default=_Wait())  # noqa: B039
 
 
 class Database:
@@ -93,31 +63,30 @@ class Database:
         self._read_url = read_url
         self._reader = ThreadPoolExecutor()
         self._url = ""
-        self._starts_tls_directly = False
+        self._neon_options: dict[str, str] = {}  # for this URL
+        self._asks_for_tls_until: float = 0  # of time.monotonic()
         self._engine = self._create_engine()
 
     @contextmanager
     def session(self, *, user_id: str, timeout_seconds: float) -> Iterator[Session]:
         """Open a session for one request of a user.
 
-        After it, `Session.info` says what the request has waited for.
+        `Session.info["wait"]` says what the request has waited for.
 
         Its statements raise `DatabaseUnavailable` if the database does not do them in time.
         """
-        wait = _Wait(deadline=time.monotonic() + timeout_seconds)
-        _wait.set(wait)
+        wait = Wait(deadline=time.monotonic() + timeout_seconds)
+        current_wait.set(wait)
         try:
             with Session(self._engine.execution_options(user_id=user_id)) as session:
+                session.info["wait"] = wait
                 yield session
         finally:
-            _wait.set(_Wait())
-            if wait.connect_started:
-                session.info.update(wait.summary())
+            wait.ended = time.monotonic()
+            current_wait.set(None)
 
     def _create_engine(self) -> Engine:
-        # libpq's keepalives and timeouts do not end the wait for a frozen server. psycopg2 calls
-        # this for every wait.
-        extensions.set_wait_callback(_wait_until_deadline)
+        extensions.set_wait_callback(wait_until_deadline)
         engine = create_engine(
             "postgresql+psycopg2://",
             creator=self._connect,
@@ -141,7 +110,7 @@ class Database:
         parameters: dict[str, Any],
         *_: object,
     ) -> tuple[str, dict[str, Any]]:
-        wait = _wait.get()
+        wait = current_wait.get() or Wait()
         wait.statement_started = time.monotonic()
         # The server gets 90 % of the remaining time, so that its own timeout error still arrives.
         milliseconds = math.ceil(max(0.001, wait.deadline - wait.statement_started) * 900)
@@ -151,52 +120,54 @@ class Database:
 
     def _connect(self) -> extensions.connection:
         """Connect, retrying until the deadline. Nothing has been sent yet, so a retry is safe."""
-        wait, pause, last_error, asks_for_tls = _wait.get(), BACKOFF_SECONDS[0], "", False
+        wait = current_wait.get() or Wait()
         wait.connect_started = time.monotonic()
+        pause = BACKOFF_SECONDS[0]
+        last_reason = ""
+        unknown_refusals = 0
         while True:
             url = self._url or self._read_url_until(wait.deadline)
-            wait.starts_tls_directly = self._starts_tls_directly and not asks_for_tls
             try:
-                connection = self._attempt(url, wait)
+                return self._attempt(url, wait)
             except psycopg2.OperationalError as error:
-                message = errors.connection_message(error)
                 if isinstance(error, errors.DeadlineExceeded):
                     error.connection.close()  # or it would stay open until it is garbage-collected
                     # A timeout says less than an earlier error, so report that one.
-                    error.reason = last_error or error.reason
-                if re.search(errors.LOGIN_REFUSED, message):
+                    error.reason = last_reason or error.reason
+                last_reason = errors.reason_of(error)
+                message = connection_message(error)
+                if is_login_refused(message):
                     if self._url == url:  # else another thread has read it again
                         self._read_url_until(wait.deadline)
                     if self._url != url:
                         continue
-                last_error = errors.reason_of(error)
-                seconds = _random.uniform(0, pause)  # full jitter
-                is_permanent = re.search(errors.PERMANENT, message)
-                if is_permanent or time.monotonic() + seconds >= wait.deadline:
+                refusal = refusal_of(message)
+                unknown_refusals += refusal is Refusal.UNKNOWN
+                if refusal is Refusal.MISTAKE or unknown_refusals == UNKNOWN_REFUSALS_MAX:
                     raise
-            else:
-                if asks_for_tls:
-                    self._starts_tls_directly = False
-                return connection
-            if wait.starts_tls_directly and wait.state == CONNECTION_SSL_STARTUP:
-                asks_for_tls = True
-                logger.warning(
-                    "the server may want to be asked for TLS, which costs one more round trip"
-                )
-            else:
-                time.sleep(seconds)
-                pause = min(pause * 2, BACKOFF_SECONDS[1])
+                seconds = _random.uniform(0, pause)  # full jitter
+                if time.monotonic() + seconds + wait.lookup_seconds >= wait.deadline:
+                    raise
+            time.sleep(seconds)
+            pause = min(pause * 2, BACKOFF_SECONDS[1])
 
-    def _attempt(self, url: str, wait: _Wait) -> extensions.connection:
-        now = time.monotonic()
-        wait.attempts += 1
-        wait.handshake_deadline = now + (wait.deadline - now) * HANDSHAKE_TIMEOUT_FRACTION
+    def _attempt(self, url: str, wait: Wait) -> extensions.connection:
         # "random": a retry may reach another of the host's addresses. UTF8: whatever the role or
         # database says.
         options: dict[str, Any] = {"load_balance_hosts": "random", "client_encoding": "UTF8"}
-        if wait.starts_tls_directly:
-            options["sslnegotiation"] = "direct"
-        connection: extensions.connection = psycopg2.connect(url, **options)
+        options |= self._neon_options
+        if time.monotonic() < self._asks_for_tls_until:
+            options.pop("sslnegotiation", None)
+        direct_tls = "sslnegotiation" in options
+        wait.start_attempt(direct_tls=direct_tls)
+        try:
+            connection: extensions.connection = psycopg2.connect(url, **options)
+        except psycopg2.OperationalError:
+            wait.end_lookup()
+            if direct_tls and wait.state == CONNECTION_SSL_STARTUP:
+                self._asks_for_tls_until = time.monotonic() + ASK_FOR_TLS_SECONDS
+                logger.warning("direct TLS failed, falling back to SSLRequest for some minutes")
+            raise
         return connection
 
     def _read_url_until(self, deadline: float) -> str:
@@ -206,40 +177,5 @@ class Database:
             self._url = url.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
             raise unavailable("timed out", misconfigured=False) from None
-        self._starts_tls_directly = may_start_tls_directly(self._url)
+        self._neon_options = neon_options(self._url)
         return self._url
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Limit what the `with` block waits for connections that no `Database` has opened.
-
-    libpq's own `connect_timeout` has no effect in a process with a wait callback.
-
-    Raises:
-        DeadlineExceeded: the time is over.
-    """
-    extensions.set_wait_callback(_wait_until_deadline)
-    token = _wait.set(_Wait(deadline=time.monotonic() + seconds))
-    try:
-        yield
-    finally:
-        _wait.reset(token)
-
-
-def _wait_until_deadline(connection: extensions.connection) -> None:
-    """Wait until a connection's socket is ready (psycopg2's wait callback)."""
-    wait = _wait.get()
-    while (needed := connection.poll()) != extensions.POLL_OK:
-        wait.state = connection.info.status
-        deadline, reason = wait.deadline, "timed out"
-        if wait.state == CONNECTION_STARTED and wait.handshake_deadline < deadline:
-            deadline, reason = wait.handshake_deadline, "TCP connect timed out"
-        elif wait.state == CONNECTION_SSL_STARTUP and wait.starts_tls_directly:
-            deadline, reason = wait.handshake_deadline, "TLS handshake timed out"
-        seconds = max(0, deadline - time.monotonic())
-        poller = select.poll()
-        readiness = select.POLLIN if needed == extensions.POLL_READ else select.POLLOUT
-        poller.register(connection.fileno(), readiness)
-        if not poller.poll(None if seconds == math.inf else math.ceil(seconds * 1000)):
-            raise errors.DeadlineExceeded(connection, reason)

@@ -1,6 +1,5 @@
 """The typed failures of the database, and which errors of psycopg2 stand for them."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 from psycopg2 import extensions
 from sqlalchemy.engine import ExceptionContext
 
+from todo_api.database.refusals import Refusal, connection_message, refusal_of, was_not_forwarded
 from todo_api.models.tables import User
 
 # SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of
@@ -21,6 +21,7 @@ _MISCONFIGURED = (
     "42501",  # insufficient_privilege
     "42P01",  # undefined_table: the migrations have not run
     "42703",  # undefined_column: the same
+    "42P10",  # invalid_column_reference: no unique index for ON CONFLICT
 )
 _REFUSED = (
     *_MISCONFIGURED,
@@ -33,27 +34,14 @@ _REFUSED = (
     "XX",  # internal error
 )
 
-# SQLSTATEs whose message names a table, a column or the role, and never a value.
-_NAMING_THE_SCHEMA = (
-    "42501",  # insufficient_privilege
-    "42703",  # undefined_column
-    "42P01",  # undefined_table
+# SQLSTATE prefixes whose message may name a table, a column or the role, and never a value.
+_WITHOUT_INPUT = (
+    *("42501", "42703", "42P01", "42P10"),  # see above
+    *("25006", "40", "53", "55", "57"),
 )
 
 FOREIGN_KEY_VIOLATIONS = ("23503", "23001")
 """The second is that of RESTRICT, since PostgreSQL 18."""
-
-# Failures to connect have no SQLSTATE, only a text from libpq, the server or a pooler.
-LOGIN_REFUSED = "(password|SASL) authentication failed"
-PERMANENT = (
-    rf"{LOGIN_REFUSED}|(database|role|user) .*does not exist|no such (database|user)|certificate|"
-    "no pg_hba.conf entry|server does not support SSL|channel binding|"
-    # Neon's proxy (https://github.com/neondatabase/neon/tree/main/proxy/src)
-    "endpoint (cannot|could not) be found|endpoint is disabled|Endpoint ID is not specified|"
-    "[Qq]uota|not allowed to connect|blocked network"
-)
-# PgBouncer had no server connection for the statement, and so did not send it on.
-NOT_FORWARDED = "query_wait_timeout|server_login_retry"
 
 
 @dataclass(eq=False)
@@ -100,20 +88,24 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
     sqlstate = error.pgcode or ""
     message = connection_message(error)
     refused = (
-        sqlstate.startswith(_REFUSED)
-        or bool(re.search(NOT_FORWARDED, message))
-        or _user_was_deleted(error)
+        sqlstate.startswith(_REFUSED) or was_not_forwarded(message) or _user_was_deleted(error)
     )
-    if not refused and not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+    if not refused and not _is_of_the_connection(error):
         return None
-    misconfigured = sqlstate.startswith(_MISCONFIGURED) or bool(re.search(PERMANENT, message))
+    is_mistake = refusal_of(message) is Refusal.MISTAKE
     return DatabaseUnavailable(
         may_have_run=connected and not refused,
         phase="execute" if connected else "connect",
         reason=reason_of(error),
         sqlstate=error.pgcode,
-        misconfigured=misconfigured,
+        misconfigured=sqlstate.startswith(_MISCONFIGURED) or is_mistake,
     )
+
+
+def _is_of_the_connection(error: psycopg2.Error) -> bool:
+    # psycopg2 raises the base class itself for an answer that libpq does not understand.
+    is_base_class = type(error) is psycopg2.DatabaseError
+    return is_base_class or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
 def foreign_key_violation(context: ExceptionContext) -> ForeignKeyViolation | None:
@@ -149,15 +141,6 @@ def reason_of(error: psycopg2.Error) -> str:
     """Return what happened, for the log."""
     if isinstance(error, DeadlineExceeded):
         return error.reason
-    if error.pgcode in _NAMING_THE_SCHEMA:
+    if (error.pgcode or "").startswith(_WITHOUT_INPUT):
         return error.diag.message_primary or type(error).__name__
     return connection_message(error).partition("\n")[0] or type(error).__name__
-
-
-def connection_message(error: psycopg2.Error) -> str:
-    """Return the message of a connection error, and "" for an error of a statement.
-
-    A statement's message may contain user input.
-    """
-    is_connection_error = error.pgcode is None or error.pgcode.startswith("08")
-    return str(error) if is_connection_error else ""

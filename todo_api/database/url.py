@@ -33,8 +33,8 @@ def libpq_url(value: object) -> str:
         raise ValueError("must start with postgresql://, postgres:// or postgresql+psycopg2://")
     try:
         parts = parse_dsn(url)
-    except psycopg2.ProgrammingError:  # its message repeats the URL
-        raise ValueError("is not a URL that libpq can read") from None
+    except psycopg2.ProgrammingError as error:
+        raise ValueError(_what_libpq_cannot_read(url, str(error))) from None
     # What a password with "@" or "/" leaves behind.
     odd = {"host": "@", "port": "[^0-9,]", "dbname": "[@/]"}
     if any(re.search(pattern, parts.get(name, "")) for name, pattern in odd.items()):
@@ -42,6 +42,17 @@ def libpq_url(value: object) -> str:
     if not parts.get("host") or not parts.get("dbname"):
         raise ValueError("must name a host and a database")
     return url
+
+
+def _what_libpq_cannot_read(url: str, message: str) -> str:
+    """Return libpq's message without anything that may be a part of the password."""
+    parameter = re.search(r'invalid URI query parameter: "(\w+)"', message)
+    # What stands before an "@" may be the password.
+    if parameter and "@" not in url.partition("?")[2]:
+        return f"has a parameter that libpq does not know: {parameter[1]}"
+    if "percent-encoded" in message:
+        return "has a % that is not percent-encoded: write %25 in the password"
+    return "is not a URL that libpq can read"
 
 
 def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
@@ -83,10 +94,8 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
             raise unavailable(type(error).__name__, misconfigured=False) from None
         try:
             url = libpq_url(value)
-        except ValueError:
-            raise unavailable(
-                "the parameter does not hold a PostgreSQL URL", misconfigured=True
-            ) from None
+        except ValueError as error:
+            raise unavailable(f"the parameter's value {error}", misconfigured=True) from None
         _warn_if_unverified(url)
         return url
 
@@ -111,16 +120,22 @@ def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
     )
 
 
-def may_start_tls_directly(url: str) -> bool:
-    """Return whether to start TLS without asking the server first, which saves a round trip.
+def neon_options(url: str) -> dict[str, str]:
+    """Return the options for a connection to Neon's proxy, without those that the URL has itself.
 
-    Neon's proxy takes it. Of other servers, PgBouncer before 1.25 hangs, so their URL has to say it
-    itself (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
+    `require_auth`: nobody in between gets the password by asking for it.
+    `sslnegotiation`: TLS starts without asking the server first, which saves a round trip. Of other
+    servers, PgBouncer before 1.25 hangs
+    (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
     """
     parts = parse_dsn(url)
+    if not _is_neon(parts):
+        return {}
+    options = {"require_auth": "scram-sha-256"}
     # libpq allows it with these only.
-    is_encrypted = parts.get("sslmode") in ("require", "verify-ca", "verify-full")
-    return _is_neon(parts) and is_encrypted and "sslnegotiation" not in parts
+    if parts.get("sslmode") in ("require", "verify-ca", "verify-full"):
+        options["sslnegotiation"] = "direct"
+    return {name: value for name, value in options.items() if name not in parts}
 
 
 def _is_neon(parts: dict[str, str]) -> bool:

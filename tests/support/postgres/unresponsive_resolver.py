@@ -4,6 +4,7 @@ tests/database/test_faults.py starts it in a user, mount and network namespace o
 """
 
 import json
+import logging.handlers
 import socket
 import struct
 import subprocess
@@ -21,8 +22,15 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # https://man7.org/linux/man-pages/man7/netdev
 FILES = {"resolv.conf": "nameserver 127.0.0.1\n", "nsswitch.conf": "hosts: files dns\n"}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, function_seconds: int) -> None:
     """Print as JSON the response, its seconds, and whether the name server was asked."""
+
+    class FunctionContext(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return function_seconds * 1000
+
+    records = logging.handlers.MemoryHandler(1000)
+    logging.getLogger("todo_api").addHandler(records)
     for name, text in FILES.items():
         (folder / name).write_text(text)
         # `mount` is in PATH.
@@ -31,16 +39,17 @@ def main(folder: Path) -> None:
         ioctl(name_server, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
         name_server.bind(("127.0.0.1", 53))
         url = "postgresql://a:b@database.example/c"
-        app = create_app(Settings(neon_database_url=url, database_timeout_seconds=1))
+        app = create_app(Settings(neon_database_url=url, database_timeout_seconds=25))
         event = http_api_event("GET", "/v1/todos", {"X-User-Id": "x"}, None)
         began = time.monotonic()
-        response = invoke_app(app, event, Context())
+        response = invoke_app(app, event, FunctionContext())
         seconds = time.monotonic() - began
         name_server.settimeout(0)
         asked = b"\x08database\x07example" in name_server.recv(512)
     seen = {
         "status": response.status,
         "problem": response.json(),
+        "reason": vars(records.buffer[0])["reason"],
         "seconds": seconds,
         "asked": asked,
     }
@@ -48,4 +57,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,236 @@
+"""What PostgreSQL, a pooler or libpq says when it refuses: who has to act, and what it means."""
+
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from migrations.owner import connect
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import (
+    CANARY,
+    assert_problem,
+    database_failure,
+    database_failures,
+    log_text,
+)
+from tests.support.postgres.fault_scenario import NOT_EXECUTED, UNKNOWN, FaultScenario
+from tests.support.postgres.refusing_server import refusing_server
+
+NEON_HOST = "ep-a-b-pooler.eu-central-1.aws.neon.tech"
+
+# --- libpq ----------------------------------------------------------------------------------------
+
+MISSPELT = {
+    f"sslmode={CANARY}": "invalid sslmode value",
+    f"channel_binding={CANARY}": "invalid channel_binding value",
+    f"sslnegotiation={CANARY}": "invalid sslnegotiation value",
+    f"target_session_attrs={CANARY}": "invalid target_session_attrs value",
+    f"gssencmode={CANARY}": "invalid gssencmode value",
+    f"require_auth={CANARY}": "invalid require_auth value",
+    f"require_auth=md5,!{CANARY}": "negative require_auth method cannot be mixed",
+    f"ssl_min_protocol_version={CANARY}": 'invalid "ssl_min_protocol_version" value',
+    f"sslcertmode={CANARY}": "invalid sslcertmode value",
+    f"keepalives={CANARY}": 'invalid integer value for connection option "keepalives"',
+    "port=99999": "invalid port number",
+    f"service={CANARY}": "definition of service not found",
+    "sslmode=disable&sslnegotiation=direct": "weak sslmode may not be used with sslnegotiation",
+    f"replication={CANARY}": 'FATAL:  invalid value for parameter "replication"',
+    "sslmode=require": "server does not support SSL, but SSL was required",
+    "channel_binding=require": "channel binding required, but SSL not in use",
+    "require_auth=md5": 'authentication method requirement "md5" failed',
+}
+"""By parameters of the URL: what the log says."""
+
+
+@pytest.mark.parametrize("parameters", MISSPELT)
+def test_a_wrong_value_in_the_url_is_refused_once_and_the_log_names_the_option_without_it(
+    migrated: str, caplog: pytest.LogCaptureFixture, parameters: str
+) -> None:
+    with app_on(f"{migrated}?{parameters}") as call:
+        problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    assert problem["type"].endswith(NOT_EXECUTED)
+    message, phase, reason = database_failure(caplog)
+    assert (message, phase) == ("database misconfigured", "connect")
+    assert MISSPELT[parameters] in reason
+    assert _attempts(caplog) == 1
+    assert CANARY not in log_text(caplog)
+
+
+def test_a_url_without_a_password_is_a_mistake(
+    migrated: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = parse_dsn(migrated)["password"]
+    with app_on(migrated.replace(f":{password}@", "@")) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    reason = "fe_sendauth: no password supplied"
+    assert database_failure(caplog) == ("database misconfigured", "connect", reason)
+    assert _attempts(caplog) == 1
+
+
+def test_the_name_of_the_host_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    # A name with a space fails without a DNS query, which would take its own time.
+    uri = "postgresql://a:b@certificate%20quota.example/c"
+    with app_on(uri, database_timeout_seconds=0.5) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    message, _, reason = database_failure(caplog)
+    assert message == "database unavailable"
+    assert reason.startswith('could not translate host name "certificate quota.example"')
+    assert _attempts(caplog) > 1
+
+
+def _attempts(caplog: pytest.LogCaptureFixture) -> int:
+    (line,) = [vars(line) for line in caplog.records if line.getMessage() == "request"]
+    attempts: int = line["attempts"]
+    return attempts
+
+
+# --- a server's texts -----------------------------------------------------------------------------
+
+MISTAKES = [
+    "The endpoint has been disabled. Enable it using Neon API and retry.",
+    "unsupported startup parameter in options: search_path",
+    "connection is insecure (try using `sslmode=require`)",
+    "Inconsistent project name inferred from SNI ('ep-a') and project option ('ep-b').",
+    'role "todo" is not permitted to log in',
+    'permission denied for database "todo"',
+]
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_refusal_that_stays_is_not_retried(
+    message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refusing_server(message) as server, app_on(server.uri) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    assert database_failure(caplog) == ("database misconfigured", "connect", f"FATAL:  {message}")
+    assert server.connections == 1
+
+
+def test_an_unknown_refusal_is_tried_three_times_and_is_not_called_a_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    message = "The moon is in the wrong phase."
+    with refusing_server(message) as server, app_on(server.uri) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    assert database_failure(caplog) == ("database unavailable", "connect", f"FATAL:  {message}")
+    assert server.connections == 3
+
+
+# --- in a statement -------------------------------------------------------------------------------
+
+FATAL = {
+    # PgBouncer, cut at 127 bytes.
+    "server login has been failing, cached error: connect failed": NOT_EXECUTED,
+    "server login has been failing, try again later (server_login_retry)": NOT_EXECUTED,
+    "query_wait_timeout": NOT_EXECUTED,
+    # PostgreSQL, to the login of a pooler.
+    "remaining connection slots are reserved for roles with the SUPERUSER attribute": NOT_EXECUTED,
+    'too many connections for role "todo"': NOT_EXECUTED,
+    'too many connections for database "todo"': NOT_EXECUTED,
+    "sorry, too many clients already": NOT_EXECUTED,
+    "the database system is starting up": NOT_EXECUTED,
+    "the database system is not yet accepting connections": NOT_EXECUTED,
+    'password authentication failed for user "todo"': NOT_EXECUTED,
+    'database "todo" does not exist': NOT_EXECUTED,
+    # They may come after a commit.
+    "terminating connection due to administrator command": UNKNOWN,
+    "terminating connection because of crash of another server process": UNKNOWN,
+    "server conn crashed?": UNKNOWN,
+}
+"""By text with which the connection ends in a statement: the outcome."""
+
+
+@pytest.mark.parametrize("message", FATAL)
+def test_a_statement_that_a_pooler_has_not_sent_on_is_not_executed(
+    scenario: FaultScenario, message: str
+) -> None:
+    with app_on(scenario.uri()) as call:
+        scenario.proxy.fatal = message
+        line = scenario.assert_outcome(call, "create", FATAL[message])
+        assert line["phase"] == "execute"
+        assert message in line["reason"]
+        scenario.assert_recovery(call)
+
+
+def test_an_answer_that_libpq_does_not_understand_is_of_unknown_outcome(
+    scenario: FaultScenario,
+) -> None:
+    with app_on(scenario.uri()) as call:
+        scenario.proxy.fault = "nonsense instead of an answer"
+        line = scenario.assert_outcome(call, "create", UNKNOWN)
+        assert line["message"] == "database unavailable"
+        scenario.assert_recovery(call)
+
+
+# --- a server in between --------------------------------------------------------------------------
+
+
+@contextmanager
+def asking_server() -> Iterator[SimpleNamespace]:
+    """Run a server that asks for a password in cleartext; yields what it has got."""
+    seen = SimpleNamespace(passwords=[], port=0)
+
+    class Ask(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            size, code = struct.unpack("!II", self.rfile.read(8))
+            if code == 80_877_103:  # SSLRequest
+                self.wfile.write(b"N")
+                size, _ = struct.unpack("!II", self.rfile.read(8))
+            self.rfile.read(size - 8)
+            self.wfile.write(b"R" + struct.pack("!II", 8, 3))  # AuthenticationCleartextPassword
+            with suppress(struct.error):
+                _, size = struct.unpack("!cI", self.rfile.read(5))
+                seen.passwords.append(self.rfile.read(size - 4))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False  # an exception that a test still holds keeps its connection open
+
+    with Server(("127.0.0.1", 0), Ask) as server:
+        seen.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield seen
+        server.shutdown()
+
+
+def _request(uri: str) -> None:
+    with app_on(uri, database_timeout_seconds=0.5) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+
+def _migration_or_login_step(uri: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="server requested a cleartext password"):
+        connect(uri)
+
+
+@pytest.mark.parametrize("reach", [_request, _migration_or_login_step])
+def test_nobody_in_between_gets_the_password_of_neon_by_asking_for_it(
+    reach: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with asking_server() as server:
+        reach(f"postgresql://u:s3cr3t@{NEON_HOST}:{server.port}/db?hostaddr=127.0.0.1")
+
+    assert server.passwords == []
+    for line in database_failures(caplog):
+        assert line["message"] == "database misconfigured"
+        assert "server requested a cleartext password" in line["reason"]
+
+
+def test_the_url_may_ask_for_another_authentication() -> None:
+    with asking_server() as server:
+        parameters = "hostaddr=127.0.0.1&require_auth=password"
+        _request(f"postgresql://u:s3cr3t@{NEON_HOST}:{server.port}/db?{parameters}")
+
+    assert server.passwords[0] == b"s3cr3t\0"
