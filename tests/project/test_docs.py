@@ -1,6 +1,10 @@
 """The README and the pages match the code, and each other."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +35,50 @@ def test_each_setting_is_in_the_readme_with_its_default() -> None:
 
 
 PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+GUIDES = [*PAGES, ROOT / ".github/CONTRIBUTING.md"]
+COMMAND = r"(?:make |\.venv/bin/)"
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYTEST"))
+}
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """The words of each command of make and of .venv/bin, in sentences and in code blocks."""
+    text = page.read_text()
+    in_sentences = re.findall(rf"`({COMMAND}[^`\n]+)`", text)
+    in_blocks = re.findall(rf"^ *({COMMAND}.*)$", text, re.MULTILINE)
+    return [shlex.split(command, comments=True) for command in [*in_sentences, *in_blocks]]
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+def test_make_knows_each_target_that_the_pages_name() -> None:
+    database = _run("make", "--print-data-base", "--dry-run", "help").stdout
+    targets = set(re.findall(r"^([./a-z-]+):", database, re.MULTILINE))
+    named = {
+        word
+        for page in GUIDES
+        for program, *words in _commands(page)
+        if program == "make"
+        for word in words
+        if "=" not in word
+    }
+    assert {"run", "test", "check", "migrate"} <= named
+    assert named - targets == set()
+
+
+def test_the_tools_that_the_pages_name_exist_and_the_tests_are_some() -> None:
+    commands = [words for page in GUIDES for words in _commands(page) if words[0] != "make"]
+    assert any("pytest" in words for words in commands)
+    for program, *options in commands:
+        assert (Path(sys.executable).parent / Path(program).name).exists(), program
+        if "pytest" in options:
+            collected = _run(sys.executable, *options, "--collect-only", "--quiet")
+            assert collected.returncode == 0, (options, collected.stdout)
 
 
 def test_the_architecture_names_every_module_and_no_other() -> None:
