@@ -13,7 +13,7 @@ def test_each_command_responds_as_shown(local_api: Api) -> None:
     for todo in local_api("GET", "/v1/todos?limit=100", user="ada").json()["items"]:
         local_api("DELETE", f"/v1/todos/{todo['id']}", user="ada")  # of another test
     with relay(local_api) as server:
-        assert run_commands(PAGE, server.url) == 19
+        assert run_commands(PAGE, server.url) == 11
     assert {language for language, _ in BLOCKS} == {"sh", "http", "ts", "js", "python"}
 
 
