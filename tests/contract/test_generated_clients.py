@@ -109,23 +109,45 @@ def test_generated_zod_schemas_accept_the_longest_title(local_api: Api, tmp_path
     assert output == "both schemas accept the todo\n"
 
 
-@pytest.mark.parametrize(
-    ("language", "suffix", "checker"),
-    [
-        pytest.param("ruby", "rb", ("ruby", "-c"), marks=pytest.mark.ruby),
-        pytest.param("php", "php", ("php", "-l"), marks=pytest.mark.php),
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("ruby", marks=pytest.mark.ruby),
+        pytest.param("php", marks=pytest.mark.php),
     ],
 )
-def test_every_file_of_a_generated_client_has_valid_syntax(
-    tmp_path: Path, language: str, suffix: str, checker: tuple[str, ...]
-) -> None:
+def language(request: pytest.FixtureRequest) -> str:
+    """A language, and the name of its program."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def generated_client(language: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a client in the language."""
+    folder = tmp_path_factory.mktemp(language)
     generator = PYTHON_TOOLS / "openapi-generator-cli"
     options = ["-i", str(DOCUMENT), "-g", language]
-    run(generator, "generate", *options, cwd=tmp_path, JAVA_TOOL_OPTIONS=FAST_START)
-    files = [*tmp_path.rglob(f"*.{suffix}")]
+    run(generator, "generate", *options, cwd=folder, JAVA_TOOL_OPTIONS=FAST_START)
+    return folder
+
+
+def test_every_file_of_a_generated_client_has_valid_syntax(
+    language: str, generated_client: Path
+) -> None:
+    suffix, option = {"ruby": ("rb", "-c"), "php": ("php", "-l")}[language]
+    files = [*generated_client.rglob(f"*.{suffix}")]
     assert {"todo_public", "TodoPublic"} & {file.stem for file in files}
     for file in files:
-        run(*checker, file, cwd=tmp_path)
+        run(language, option, file, cwd=generated_client)
+
+
+def test_generated_client_can_send_back_what_it_read(
+    language: str, generated_client: Path, local_port: int
+) -> None:
+    (program,) = (ROOT / "tests/contract" / language).glob("send_back.*")
+    arguments = [f"http://127.0.0.1:{local_port}", str(generated_client)]
+    output = run(language, program, *arguments, cwd=generated_client)
+    assert output.splitlines()[-1] == "the todo can be sent back"
 
 
 # --- Python ---------------------------------------------------------------------------------------
@@ -211,10 +233,17 @@ def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> Non
     assert late.type_ == "urn:todo-api:problem:precondition-failed"
     assert call(user, "todos.replace_todo", todo.id, status=200, body=tea)[0].title == "Buy tea"
 
-    # What was read, changed and sent back, through the type of the update.
-    sent_back = models.TodoUpdate.from_dict(retrieved.to_dict() | {"title": "Sent back"})
-    body = {"status": 200, "body": sent_back}
-    assert call(user, "todos.update_todo", todo.id, **body)[0].title == "Sent back"
+    # A todo that was serialized and loaded again.
+    loaded = models.TodoPublic.from_dict(json.loads(json.dumps(retrieved.to_dict())))
+    assert loaded == retrieved
+
+    # What was read, changed and sent back: whole, and through the client's own type of an update.
+    retrieved.title = "Sent back"
+    whole, _ = call(user, "todos.replace_todo", todo.id, status=200, body=retrieved)
+    assert (whole.title, whole.description) == ("Sent back", "Two of them")
+    change = models.TodoUpdate.from_dict(retrieved.to_dict() | {"title": "Updated"})
+    typed, _ = call(user, "todos.update_todo", todo.id, status=200, body=change)
+    assert (typed.title, typed.description) == ("Updated", "Two of them")
     unset = models.TodoCreate(title="Null means false", is_completed=None)
     assert not call(user, "todos.create_todo", status=201, body=unset)[0].is_completed
     toggled, _ = call(user, "todos.toggle_todo", todo.id, status=200)

@@ -22,6 +22,15 @@ WITH_MOUNTS_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount")
 IN_A_NETWORK_OF_ITS_OWN = (*WITH_MOUNTS_OF_ITS_OWN, "--net")
 """The prefix of a command that runs in its own network and mount namespaces."""
 
+
+def _works(*command: str) -> bool:
+    """Whether a program is installed, and its command succeeds."""
+    return bool(
+        shutil.which(command[0])
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
 TOOLS: dict[str, tuple[object, str]] = {
     "system_postgres": (
         SYSTEM_POSTGRES,
@@ -37,19 +46,19 @@ TOOLS: dict[str, tuple[object, str]] = {
         "curl is not installed, so no command of the documents runs: apt-get install curl",
     ),
     "ruby": (
-        shutil.which("java") and shutil.which("ruby"),
-        "Java or Ruby is missing, so no Ruby client is generated: "
-        "apt-get install default-jre-headless ruby",
+        shutil.which("java") and _works("ruby", "-e", "gem 'typhoeus'"),
+        "Java, Ruby or its Typhoeus is missing, so no Ruby client is generated: "
+        "apt-get install default-jre-headless ruby ruby-typhoeus",
     ),
     "php": (
-        shutil.which("java") and shutil.which("php"),
-        "Java or PHP is missing, so no PHP client is generated: "
-        "apt-get install default-jre-headless php-cli",
+        shutil.which("java")
+        and _works("php", "-r", "require 'GuzzleHttp/autoload.php'; mb_strlen('');"),
+        "Java, PHP or its Guzzle or mbstring is missing, so no PHP client is generated: "
+        "apt-get install default-jre-headless php-cli php-mbstring php-guzzlehttp-guzzle",
     ),
     "linux": (sys.platform == "linux", "This is not Linux, so the Lambda zip is built but not run"),
     "namespaces": (
-        shutil.which("unshare")
-        and subprocess.run([*IN_A_NETWORK_OF_ITS_OWN, "true"], capture_output=True).returncode == 0,
+        _works(*IN_A_NETWORK_OF_ITS_OWN, "true"),
         "This system does not allow namespaces, so no test runs with a name server "
         "or a certificate store of its own",
     ),

@@ -80,9 +80,13 @@ const merged = await api.PATCH("/v1/todos/{id}", {
 assert.equal(success(merged, 200).title, "Buy oat milk");
 const replaced = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { title: "Buy tea" } }), 200);
 assert.deepEqual([replaced.title, replaced.description, replaced.is_completed], ["Buy tea", null, false]);
-// What was read, changed and sent back: the API ignores the fields that the server makes.
-const again = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { ...replaced, title: "Sent back" } }), 200);
+// What was read, changed and sent back, also after it was serialized and loaded again.
+const loaded: Todo = JSON.parse(JSON.stringify(replaced));
+assert.equal(loaded.etag, replaced.etag);
+const again = success(await api.PUT("/v1/todos/{id}", { params: { path }, body: { ...loaded, title: "Sent back" } }), 200);
 assert.deepEqual({ ...again, updated_at: "", etag: "" }, { ...replaced, title: "Sent back", updated_at: "", etag: "" });
+const patched = success(await api.PATCH("/v1/todos/{id}", { params: { path }, body: { ...again, title: "Patched" } }), 200);
+assert.deepEqual({ ...patched, updated_at: "", etag: "" }, { ...again, title: "Patched", updated_at: "", etag: "" });
 const unset = await api.POST("/v1/todos", { body: { title: "Null means false", is_completed: null } });
 assert.equal(success(unset, 201).is_completed, false);
 const toggled = success(await api.POST("/v1/todos/{id}/toggle", { params: { path } }), 200);
