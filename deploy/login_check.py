@@ -10,7 +10,7 @@ from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.readiness import NotReady, check_ready
 from todo_api.database.refusals import is_login_refused
-from todo_api.database.url import libpq_url
+from todo_api.database.url import is_neon, libpq_url
 
 CHECK_SECONDS = 10
 """How long the database may take to answer the function's login."""
@@ -88,6 +88,16 @@ def parameters_of(url: str) -> dict[str, str]:
         return extensions.parse_dsn(libpq_url(url))
     except ValueError:
         return {}
+
+
+def unverified(url: str) -> str:
+    """Return a sentence if anybody between Neon and the function could pretend to be Neon."""
+    parameters = parameters_of(url)
+    binds_channel = parameters.get("channel_binding") == "require"
+    verifies = parameters.get("sslmode") == "verify-full"
+    if not is_neon(url) or binds_channel or verifies:
+        return ""
+    return "The connection string does not verify the server: add channel_binding=require to it."
 
 
 def _with_login(url: str, user: str, password: str) -> str:

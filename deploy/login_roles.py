@@ -10,9 +10,8 @@ import psycopg2
 from psycopg2 import extensions
 from psycopg2.sql import SQL, Identifier, Literal
 
-from migrations.owner import SYSTEM_PATH_SQL, answer_within, connect
+from migrations.owner import SYSTEM_PATH_SQL, answer_within, connect, direct_url
 from todo_api.database.isolation import ROLE
-from todo_api.database.url import direct_url
 
 STATEMENT_SECONDS = 30
 

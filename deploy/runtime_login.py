@@ -18,13 +18,13 @@ from typing import Protocol
 import psycopg2
 from psycopg2.sql import SQL, Literal
 
-from deploy.login_check import create_login, parameters_of, reason_to_replace, user_of
+from deploy.login_check import create_login, parameters_of, reason_to_replace, unverified, user_of
 from deploy.login_roles import STATEMENT_SECONDS, LoginError, Roles
 from deploy.login_sessions import end_sessions
-from migrations.owner import LockTimeout, answer_within, connect, wait_for_lock
+from migrations.owner import LockTimeout, answer_within, connect, direct_url, wait_for_lock
 from todo_api.database.errors import reason_of
 from todo_api.database.refusals import connection_message, is_login_refused
-from todo_api.database.url import direct_url, libpq_url
+from todo_api.database.url import libpq_url
 from todo_api.settings import drop_libpq_variables
 
 LOCK_SECONDS = 120
@@ -68,7 +68,7 @@ def renew(
     Raises:
         LoginError: it failed; the message says how far it came.
     """
-    notes = []
+    notes = [unverified(owner_url)]
     done = "Nothing was changed."
     try:
         with _locked(owner_url), closing(Roles(owner_url, stage)) as roles:

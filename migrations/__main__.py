@@ -24,12 +24,13 @@ from migrations.owner import (
     SessionChanged,
     Watch,
     connect_on_system_path,
+    direct_url,
     session_lock,
     watched,
 )
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA
-from todo_api.database.url import direct_url, url_reader
+from todo_api.database.url import url_reader
 from todo_api.settings import Settings, SettingsError
 
 FOLDER = Path(__file__).parent

@@ -1,6 +1,7 @@
 """The owner's connection, to the direct endpoint: every wait ends, and a lock names its holder."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -89,6 +90,21 @@ def _attempt(url: str, **options: Any) -> extensions.connection:
             # libpq repeats values of the URL.
             raise psycopg2.OperationalError(connection_message(error)) from None
         return connection
+
+
+def direct_url(url: str) -> str:
+    """Return the URL of Neon's direct endpoint, whose name is the pooled one's without `-pooler`.
+
+    It stands in the host, and may stand in the options too, where the proxy wants the same one.
+    Migrations need a session of their own, which the pooler does not give
+    (https://neon.com/docs/connect/connection-pooling).
+    """
+    parts = extensions.parse_dsn(url)
+    parts["host"] = re.sub(r"(^|,)([^.,]+)-pooler(?=[.,]|$)", r"\1\2", parts["host"])
+    if "options" in parts:
+        endpoint = r"(?<!\S)((?:endpoint|project)=\S+)-pooler(?!\S)"
+        parts["options"] = re.sub(endpoint, r"\1", parts["options"])
+    return str(extensions.make_dsn(**parts))
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from todo_api.database.url import libpq_url
@@ -47,7 +47,12 @@ def _origins(value: object) -> tuple[str, ...]:
 class Settings(BaseSettings):
     """Each field is the environment variable of the same name in capitals."""
 
-    model_config = SettingsConfigDict(frozen=True, validate_default=False, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        validate_default=False,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a password
+    )
 
     neon_database_url: Annotated[str | None, BeforeValidator(libpq_url), Field(repr=False)] = None
     """The connection URL of Neon's pooled endpoint. A secret."""
@@ -69,8 +74,18 @@ class Settings(BaseSettings):
     At most 25, because API Gateway itself answers after 30 s.
     """
 
+    @model_validator(mode="after")
+    def _check_database(self) -> Self:
+        has_url = self.neon_database_url is not None
+        has_parameter = self.neon_database_url_parameter is not None
+        if has_url and has_parameter:
+            raise ValueError("NEON_DATABASE_URL and NEON_DATABASE_URL_PARAMETER are both set")
+        if not has_url and not has_parameter:
+            raise ValueError("NEON_DATABASE_URL is not set")
+        return self
+
     @classmethod
-    def from_environment(cls) -> "Settings":
+    def from_environment(cls) -> Self:
         """Read the environment, and remove libpq's own variables from it.
 
         Raises:
@@ -78,15 +93,9 @@ class Settings(BaseSettings):
         """
         drop_libpq_variables()
         try:
-            settings = cls()
+            return cls()
         except ValidationError as invalid:
-            error = invalid.errors(include_url=False, include_input=False)[0]
-            name, reason = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
-        else:
-            has_url = settings.neon_database_url is not None
-            has_parameter = settings.neon_database_url_parameter is not None
-            if has_url != has_parameter:
-                return settings
-            name = "neon_database_url"
-            reason = "is set together with the name of a parameter" if has_url else "is not set"
-        raise SettingsError(f"The environment variable {name.upper()} is not usable: {reason}.")
+            error = invalid.errors()[0]
+            variables = "".join(f" variable {str(name).upper()}" for name in error["loc"])
+            reason = error["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"The environment{variables} is not usable: {reason}.") from None

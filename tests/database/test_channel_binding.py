@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import boto3
 import pytest
 import trustme
 from alembic.util import CommandError
-from moto import mock_aws
 
+from deploy.login_check import unverified
 from dev.lab.tls_terminator import HOST, TlsTerminator, tls_terminator
 from dev.postgres import NOBODY, Postgres
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.machine import SYSTEM_POSTGRES
-from todo_api.database.url import url_reader
 
 REFUSED = (
     "channel binding is required, but server did not offer an authentication method "
     "that supports channel binding"
 )
-WARNING = "the connection string does not verify the server: add channel_binding=require to it"
+WARNING = "The connection string does not verify the server: add channel_binding=require to it."
 
 
 @pytest.fixture
@@ -90,39 +88,17 @@ def test_a_migration_refuses_a_man_in_the_middle(man_in_the_middle: TlsTerminato
 @pytest.mark.parametrize(
     ("host", "query", "expected"),
     [
-        (HOST, "", 1),
-        (HOST, "sslmode=require", 1),
-        (HOST, "sslmode=verify-ca", 1),
-        (HOST, "sslmode=require&channel_binding=prefer", 1),
-        (HOST, "sslmode=require&channel_binding=require", 0),
-        (HOST, "sslmode=verify-full", 0),
-        ("localhost", "sslmode=require", 0),
+        (HOST, "", True),
+        (HOST, "sslmode=require", True),
+        (HOST, "sslmode=verify-ca", True),
+        (HOST, "sslmode=require&channel_binding=prefer", True),
+        (HOST, "sslmode=require&channel_binding=require", False),
+        (HOST, "sslmode=verify-full", False),
+        ("localhost", "sslmode=require", False),
     ],
 )
-def test_a_url_of_neon_that_does_not_verify_the_server_is_warned_of_once(
-    host: str, query: str, expected: int, caplog: pytest.LogCaptureFixture
+def test_the_deploy_warns_of_a_url_of_neon_that_does_not_verify_the_server(
+    host: str, query: str, *, expected: bool
 ) -> None:
     url = f"postgresql://environment:s3cr3t@{host}/todo?{query}"
-    for _ in range(2):
-        read = url_reader(url, None)
-        assert [read(), read()] == [url, url]
-    assert [line.getMessage() for line in caplog.records] == [WARNING] * expected
-
-
-@pytest.mark.usefixtures("aws_environment")
-def test_each_url_in_parameter_store_is_warned_of_once_and_read_unchanged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with mock_aws():
-        read, client = url_reader(None, "url"), boto3.client("ssm")
-        for password, query in [
-            ("s3cr3t-1", ""),
-            ("s3cr3t-2", ""),
-            ("s3cr3t-3", "&channel_binding=require"),
-        ]:
-            url = f"postgresql://parameter:{password}@{HOST}/todo?sslmode=require{query}"
-            client.put_parameter(Name="url", Value=url, Type="SecureString", Overwrite=True)
-            assert [read(), read()] == [url, url]
-    assert [line.getMessage() for line in caplog.records if line.name == "todo_api"] == [
-        WARNING
-    ] * 2
+    assert unverified(url) == (WARNING if expected else "")

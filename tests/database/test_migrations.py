@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from dev import ROOT
 from dev.postgres import wheel_binaries
 from migrations.__main__ import migrate
-from todo_api.database.url import direct_url
+from migrations.owner import direct_url
 from todo_api.models.tables import Todo
 
 NEWEST = sorted(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("0*.py"))[-1]
@@ -112,5 +112,5 @@ def test_migrating_without_a_url_prints_one_sentence() -> None:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert outcome.returncode == 1
-    message = "The environment variable NEON_DATABASE_URL is not usable: is not set.\n"
+    message = "The environment is not usable: NEON_DATABASE_URL is not set.\n"
     assert outcome.stderr == message

@@ -42,7 +42,8 @@ async def if_match_versions(if_match: IfMatchHeader = None) -> frozenset[datetim
     if if_match is None or if_match.strip() == "*":
         return None
     strong_tags = [tag for weak, tag in _ENTITY_TAG.findall(if_match) if not weak]
-    return frozenset(version for tag in strong_tags if (version := version_of(tag)))
+    versions = [version_of(tag) for tag in strong_tags]
+    return frozenset(version for version in versions if version is not None)
 
 
 IfMatchVersions = Annotated[frozenset[datetime] | None, Depends(if_match_versions)]

@@ -7,12 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from todo_api.api.problems import problem_handler
-
-CLIENT_CLOSED_REQUEST = 499  # as nginx logs it: the client left before its whole request was there
 
 logger = logging.getLogger("todo_api")
 
@@ -54,8 +52,6 @@ class RequestMiddleware:
 
         try:
             await self.app(inner, receive, send_response)
-        except ClientDisconnect:
-            status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             if status:
                 raise

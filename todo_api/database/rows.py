@@ -54,15 +54,16 @@ def select_page(
     """
     # SELECT * FROM todos WHERE user_id = 'alice' AND is_completed = true
     # AND (created_at, id) < ('…', '…') ORDER BY created_at DESC, id DESC LIMIT 51
-    created_at, id_ = table.columns.created_at, table.columns.id
+    created_at = table.columns.created_at
+    id_ = table.columns.id
     statement = sa.select(table).where(owned(table, user_id))
     for column, value in filters.items():
         statement = statement.where(table.columns[column] == value)
     if cursor is not None:
-        statement = statement.where(
-            sa.tuple_(created_at, id_) < sa.tuple_(cursor.created_at, cursor.id)
-        )
-    return statement.order_by(created_at.desc(), id_.desc()).limit(limit + 1)
+        position = sa.tuple_(cursor.created_at, cursor.id)
+        statement = statement.where(sa.tuple_(created_at, id_) < position)
+    newest_first = statement.order_by(created_at.desc(), id_.desc())
+    return newest_first.limit(limit + 1)
 
 
 def page_of(

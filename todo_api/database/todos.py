@@ -56,6 +56,7 @@ class TodoRepository:
         request_hash = todo.request_hash() if idempotency_key is not None else None
         key = {"idempotency_key": idempotency_key, "request_hash": request_hash}
         statement = rows.insert_row(TODOS, self._user_id, todo.model_dump() | key)
+        # Without a key there is no conflict.
         statement = statement.on_conflict_do_update(
             index_elements=["user_id", "idempotency_key"],
             index_where=TODOS.columns.idempotency_key.is_not(None),
@@ -114,9 +115,8 @@ class TodoRepository:
 
         Raises like `replace`.
         """
-        return self._change(
-            todo_id, {"is_completed": sa.not_(TODOS.columns.is_completed)}, versions
-        )
+        flipped = sa.not_(TODOS.columns.is_completed)
+        return self._change(todo_id, {"is_completed": flipped}, versions)
 
     def delete(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> None:
         """Delete a todo. Raises like `replace`."""

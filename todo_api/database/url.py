@@ -1,4 +1,4 @@
-"""The connection URL: where it comes from, its form for libpq, and the one for migrations.
+"""The connection URL: where it comes from, and its form for libpq.
 
 It comes from the environment or from AWS's Parameter Store.
 """
@@ -6,17 +6,14 @@ It comes from the environment or from AWS's Parameter Store.
 import logging
 import re
 from collections.abc import Callable
-from functools import cache
 
 import psycopg2
-from psycopg2.extensions import make_dsn, parse_dsn
+from psycopg2.extensions import parse_dsn
 
 from todo_api.database.errors import DatabaseUnavailable
 
 TIMEOUT_SECONDS = 1  # of each of two attempts to read the parameter, to connect and to answer
 _TRANSIENT = ("ThrottlingException", "TooManyUpdates", "RequestTimeout")
-
-logger = logging.getLogger("todo_api")
 
 
 def libpq_url(value: object) -> str:
@@ -67,7 +64,6 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
         parameter: the name of the parameter that holds it otherwise.
     """
     if url is not None:
-        _warn_if_unverified(url)
         return lambda: url
     # Imported only if needed, because it takes 0.3 s. boto3 is part of Lambda's runtime and not of
     # the zip.
@@ -93,24 +89,11 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
             # boto3 raises anything for a response that is not Parameter Store's.
             raise unavailable(type(error).__name__, misconfigured=False) from None
         try:
-            url = libpq_url(value)
+            return libpq_url(value)
         except ValueError as error:
             raise unavailable(f"the parameter's value {error}", misconfigured=True) from None
-        _warn_if_unverified(url)
-        return url
 
     return read
-
-
-@cache  # warns once for each URL
-def _warn_if_unverified(url: str) -> None:
-    """Warn if anybody between Neon and the API could pretend to be Neon."""
-    parts = parse_dsn(url)
-    is_verified = parts.get("channel_binding") == "require" or parts.get("sslmode") == "verify-full"
-    if _is_neon(parts) and not is_verified:
-        logger.warning(
-            "the connection string does not verify the server: add channel_binding=require to it"
-        )
 
 
 def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
@@ -128,9 +111,9 @@ def neon_options(url: str) -> dict[str, str]:
     servers, PgBouncer before 1.25 hangs
     (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
     """
-    parts = parse_dsn(url)
-    if not _is_neon(parts):
+    if not is_neon(url):
         return {}
+    parts = parse_dsn(url)
     options = {"require_auth": "scram-sha-256"}
     # libpq allows it with these only.
     if parts.get("sslmode") in ("require", "verify-ca", "verify-full"):
@@ -138,20 +121,7 @@ def neon_options(url: str) -> dict[str, str]:
     return {name: value for name, value in options.items() if name not in parts}
 
 
-def _is_neon(parts: dict[str, str]) -> bool:
-    return parts["host"].endswith(".neon.tech")
-
-
-def direct_url(url: str) -> str:
-    """Return the URL of Neon's direct endpoint, whose name is the pooled one's without `-pooler`.
-
-    It stands in the host, and may stand in the options too, where the proxy wants the same one.
-    Migrations need a session of their own, which the pooler does not give
-    (https://neon.com/docs/connect/connection-pooling).
-    """
-    parts = parse_dsn(url)
-    parts["host"] = re.sub(r"(^|,)([^.,]+)-pooler(?=[.,]|$)", r"\1\2", parts["host"])
-    if "options" in parts:
-        endpoint = r"(?<!\S)((?:endpoint|project)=\S+)-pooler(?!\S)"
-        parts["options"] = re.sub(endpoint, r"\1", parts["options"])
-    return str(make_dsn(**parts))
+def is_neon(url: str) -> bool:
+    """Return whether the URL names one of Neon's hosts."""
+    host: str = parse_dsn(url)["host"]
+    return host.endswith(".neon.tech")

@@ -41,11 +41,12 @@ class Cursor:
         try:
             created_at, id_, filters = json.loads(urlsafe_b64decode(text + "=="))
             cursor = cls(datetime.fromisoformat(created_at), UUID(id_), filters)
-            if str(cursor) == text:
-                return cursor
+            is_ours = str(cursor) == text
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            pass  # not ours
-        raise PydanticCustomError("cursor", "Must be a next_cursor of this list")
+            is_ours = False
+        if not is_ours:
+            raise PydanticCustomError("cursor", "Must be a next_cursor of this list")
+        return cursor
 
 
 def _texts(filters: Mapping[str, Any]) -> dict[str, str]:

@@ -65,9 +65,9 @@ class TodoUpdate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     # The defaults are never used: `exclude_unset` drops the fields that were not sent.
-    title: Title = Field(default_factory=str)
-    description: Description = Field(default_factory=str)
-    is_completed: IsCompleted = Field(default_factory=bool)
+    title: Title = ""
+    description: Description = None
+    is_completed: IsCompleted = False
 
     _drop_server_fields = model_validator(mode="before")(drop_server_fields)
 
