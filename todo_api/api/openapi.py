@@ -55,13 +55,8 @@ def document(app: FastAPI, identity_source: Literal["header", "authorizer"]) -> 
     components = spec.setdefault("components", {})
     components["securitySchemes"] = {"Caller": _SECURITY_SCHEMES[identity_source]}
     spec["security"] = [{"Caller": []}]
-    # As response models, FastAPI would declare errors as application/json.
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    errors = {**problem.pop("$defs"), "Problem": problem}
     schemas = components.setdefault("schemas", {})
-    if taken := errors.keys() & schemas:
-        raise ValueError(f"{' and '.join(sorted(taken))} is a schema of errors: rename the model")
-    schemas |= errors
+    _add_errors(schemas)
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             field.pop("title", None)  # repeats the field's name
@@ -74,6 +69,16 @@ def document(app: FastAPI, identity_source: Literal["header", "authorizer"]) -> 
                 _drop_null(parameter["schema"])
                 parameter["schema"].pop("title", None)
     return spec
+
+
+def _add_errors(schemas: dict[str, Any]) -> None:
+    # As response models, FastAPI would declare errors as application/json.
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    errors = {**problem.pop("$defs"), "Problem": problem}
+    taken = errors.keys() & schemas
+    if taken:
+        raise ValueError(f"{' and '.join(sorted(taken))} is a schema of errors: rename the model")
+    schemas |= errors
 
 
 def _drop_null(schema: dict[str, Any]) -> None:
