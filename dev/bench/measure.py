@@ -23,10 +23,10 @@ from uuid import UUID
 from dev import ROOT
 from dev.bench.operations import OPERATIONS, event
 from dev.bench.worker import LIBPQ
+from dev.lab.neon_proxy import neon_proxy
 from dev.lab.pgbouncer import BINARY, pgbouncer
 from dev.lab.proxy import Traffic, TrafficCounter
 from dev.lab.sql import changed_database, run_sql
-from dev.lab.tls_terminator import tls_terminator
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
 CANDIDATES = {  # the module of each candidate's handler
@@ -79,7 +79,7 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
                 pgbouncer(database, client_tls_sslmode="allow", default_pool_size=10)
             )
             pooled_uri = pooler.uri()
-        neon = stack.enter_context(tls_terminator(pooled_uri))
+        neon = stack.enter_context(neon_proxy(pooled_uri))
         uri, wire = neon.uri(), neon.counter
         log("first invocations")
         samples: Samples = {candidate: [] for candidate in CANDIDATES}

@@ -13,16 +13,26 @@ import trustme
 from alembic.util import CommandError
 
 from deploy.login_check import unverified
-from dev.lab.tls_terminator import HOST, TlsTerminator, tls_terminator
+from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
 from dev.postgres import NOBODY, Postgres
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.machine import SYSTEM_POSTGRES
 
-REFUSED = (
+NO_BINDING = (
     "channel binding is required, but server did not offer an authentication method "
     "that supports channel binding"
 )
+NO_SCRAM = 'authentication method requirement "scram-sha-256" failed: server requested a'
+IN_BETWEEN = [
+    ("SCRAM without channel binding", {"channel_binding": "require"}, NO_BINDING),
+    ("cleartext", {"channel_binding": "require"}, f"{NO_SCRAM} cleartext password"),
+    ("cleartext", {}, f"{NO_SCRAM} cleartext password"),
+    ("MD5", {"channel_binding": "require"}, f"{NO_SCRAM} hashed password"),
+    ("MD5", {}, f"{NO_SCRAM} hashed password"),
+]
+"""What somebody in between asks for, parameters of the URL, and what libpq says."""
+
 WARNING = "The connection string does not verify the server: add channel_binding=require to it."
 
 
@@ -53,10 +63,10 @@ def server_with_tls() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def man_in_the_middle(migrated: str) -> Iterator[TlsTerminator]:
-    """TLS that ends in front of the database, so that its certificate is not the server's."""
-    with tls_terminator(migrated) as terminator:
-        yield terminator
+def in_between(migrated: str) -> Iterator[NeonProxy]:
+    """Somebody between us and the database, with a certificate of their own."""
+    with neon_proxy(migrated) as proxy:
+        yield proxy
 
 
 @pytest.mark.system_postgres
@@ -69,20 +79,37 @@ def test_migrations_and_requests_work_with_channel_binding(server_with_tls: str)
         assert [todo["title"] for todo in page["items"]] == ["x"]
 
 
+@pytest.mark.parametrize(("asks_for", "parameters", "expected"), IN_BETWEEN)
 def test_a_request_refuses_a_man_in_the_middle_at_once(
-    man_in_the_middle: TlsTerminator, caplog: pytest.LogCaptureFixture
+    in_between: NeonProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    asks_for: str,
+    parameters: dict[str, str],
+    expected: str,
 ) -> None:
-    url = man_in_the_middle.uri("require", channel_binding="require")
-    with app_on(url) as call, man_in_the_middle.counter.watch() as traffic:
+    monkeypatch.setattr(in_between, "impostor", asks_for)
+    url = in_between.uri("require", **parameters)
+    with app_on(url) as call, in_between.counter.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 503
     assert traffic.connections == 1
     (line,) = [line for line in caplog.records if line.getMessage() == "database misconfigured"]
-    assert REFUSED in line.__dict__["reason"]
+    assert expected in line.__dict__["reason"]
+    assert in_between.passwords == []
 
 
-def test_a_migration_refuses_a_man_in_the_middle(man_in_the_middle: TlsTerminator) -> None:
-    with pytest.raises(CommandError, match=REFUSED):
-        migrate(man_in_the_middle.uri("require", channel_binding="require"))
+@pytest.mark.parametrize(("asks_for", "parameters", "expected"), IN_BETWEEN)
+def test_a_migration_refuses_a_man_in_the_middle(
+    in_between: NeonProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    asks_for: str,
+    parameters: dict[str, str],
+    expected: str,
+) -> None:
+    monkeypatch.setattr(in_between, "impostor", asks_for)
+    with pytest.raises(CommandError, match=expected):
+        migrate(in_between.uri("require", **parameters))
+    assert in_between.passwords == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 import trustme
 
-from dev.lab.tls_terminator import HOST, TlsTerminator, tls_terminator
+from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.http.clients import Api
@@ -22,28 +22,45 @@ WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
 
 
 @pytest.fixture(scope="module")
-def neon(migrated: str) -> Iterator[TlsTerminator]:
-    """A terminator with a host name of Neon's, in front of a migrated database."""
-    with tls_terminator(migrated) as terminator:
-        yield terminator
+def neon(migrated: str) -> Iterator[NeonProxy]:
+    """A stand-in for Neon's proxy, in front of a migrated database."""
+    with neon_proxy(migrated) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-def api(neon: TlsTerminator) -> Iterator[Api]:
-    """An API whose database is behind the terminator."""
-    with app_on(neon.uri()) as call:
+def api(neon: NeonProxy) -> Iterator[Api]:
+    """An API with the URL that the documents ask for."""
+    with app_on(documented_url(neon)) as call:
         yield call
+
+
+def documented_url(neon: NeonProxy) -> str:
+    """Return the URL as Neon's console shows it, with channel binding."""
+    return neon.uri("require", channel_binding="require")
+
+
+def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
+    neon: NeonProxy, api: Api
+) -> None:
+    user = new_user("documented", api)
+    todo = user.create(title="Buy milk")
+    with neon.counter.watch(delay=0.01) as traffic:
+        items = user.list()
+    assert items == [todo, *reversed(user.todos)]
+    tcp = traffic.connections  # its handshake ends in the counter, which does not count it
+    assert (traffic.connections, len(traffic.statements), tcp + traffic.round_trips) == (1, 1, 6)
 
 
 @pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
 def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
-    neon: TlsTerminator, api: Api, request_: Request
+    neon: NeonProxy, api: Api, request_: Request
 ) -> None:
     send = sender(new_user("direct", api))
     with neon.counter.watch(delay=0.01) as ours:
         send(request_)
     with neon.counter.watch(delay=0.01) as bare:
-        connection = psycopg2.connect(neon.uri())
+        connection = psycopg2.connect(documented_url(neon))
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -57,7 +74,7 @@ def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
 
 @pytest.mark.parametrize("reaction", ["hang up", "hang"])
 def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
-    neon: TlsTerminator,
+    neon: NeonProxy,
     reaction: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -73,7 +90,7 @@ def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
     ]
 
 
-def test_an_unverified_certificate_is_not_tried_again(neon: TlsTerminator, tmp_path: Path) -> None:
+def test_an_unverified_certificate_is_not_tried_again(neon: NeonProxy, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "another-ca.pem"))
     with (
         app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem"))) as call,
@@ -83,7 +100,7 @@ def test_an_unverified_certificate_is_not_tried_again(neon: TlsTerminator, tmp_p
     assert traffic.connections == 1
 
 
-def test_the_url_can_ask_for_the_negotiation_itself(neon: TlsTerminator) -> None:
+def test_the_url_can_ask_for_the_negotiation_itself(neon: NeonProxy) -> None:
     with neon.counter.watch(delay=0.01) as bare:
         psycopg2.connect(neon.uri()).close()
     with (
@@ -94,7 +111,7 @@ def test_the_url_can_ask_for_the_negotiation_itself(neon: TlsTerminator) -> None
     assert ours.round_trips == bare.round_trips + 1  # the statement
 
 
-def test_migrations_start_tls_directly_too(neon: TlsTerminator) -> None:
+def test_migrations_start_tls_directly_too(neon: NeonProxy) -> None:
     with neon.counter.watch(delay=0.001) as asked:
         migrate(neon.uri(sslnegotiation="postgres"))
     with neon.counter.watch(delay=0.001) as direct:

@@ -1,0 +1,74 @@
+"""PostgreSQL's protocol as far as a stand-in for a server needs it.
+
+https://www.postgresql.org/docs/current/protocol-message-formats.html
+"""
+
+import socket
+
+SSL_REQUEST = (80_877_103).to_bytes(4)
+GSS_REQUEST = (80_877_104).to_bytes(4)
+VERSION_3 = (3 << 16).to_bytes(4)
+
+# The codes of authentication messages.
+OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
+
+
+class Connection:
+    """One end of a connection. What is written is sent together by `flush`."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self.socket = raw
+        self._written = b""
+
+    def write(self, kind: bytes, content: bytes) -> None:
+        """Append a message to what is sent next."""
+        self._written += kind + (len(content) + 4).to_bytes(4) + content
+
+    def flush(self) -> None:
+        """Send what was written."""
+        self.socket.sendall(self._written)
+        self._written = b""
+
+    def read(self) -> tuple[bytes, bytes]:
+        """Return the kind and the content of the next message."""
+        kind = exactly(self.socket, 1)
+        return kind, content(self.socket)
+
+
+class Client(Connection):
+    """The server's end of a client's connection."""
+
+    def write_error(self, message: str, severity: str = "ERROR", sqlstate: str = "XX000") -> None:
+        """Append an error, by default as Neon's proxy makes it."""
+        fields = f"S{severity}\0V{severity}\0C{sqlstate}\0M{message}\0\0"
+        self.write(b"E", fields.encode())
+
+    def write_authentication(self, code: int, content: bytes = b"") -> None:
+        """Append what the server asks for, or says of the password."""
+        self.write(b"R", code.to_bytes(4) + content)
+
+    def ask(self, code: int, content: bytes = b"") -> bytes:
+        """Ask for a password, or the next message of SCRAM, and return the answer."""
+        self.write_authentication(code, content)
+        self.flush()
+        return self.read()[1]
+
+
+def exactly(source: socket.socket, size: int) -> bytes:
+    """Read this number of bytes.
+
+    Raises:
+        EOFError: the connection ends before.
+    """
+    data = b""
+    while len(data) < size:
+        piece = source.recv(size - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def content(source: socket.socket) -> bytes:
+    """Read the content of a message, whose length stands before it."""
+    return exactly(source, int.from_bytes(exactly(source, 4)) - 4)

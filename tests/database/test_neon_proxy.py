@@ -1,0 +1,148 @@
+"""The stand-in for Neon's proxy does what the proxy did when it was tried.
+
+docs/decisions/0008-direct-tls.md says what was tried.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from dev.lab.neon_proxy import DOMAIN, HOST, NO_ENDPOINT, NeonProxy, neon_proxy
+from dev.lab.sql import run_sql
+from tests.support.http.apps import app_on
+from tests.support.http.assertions import assert_problem, database_failure
+
+ENDPOINT = HOST.removesuffix(DOMAIN)
+
+
+@pytest.fixture(scope="module")
+def neon(migrated: str) -> Iterator[NeonProxy]:
+    """The stand-in, in front of a migrated database."""
+    with neon_proxy(migrated) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channel_binding": "require"},
+        {"channel_binding": "disable"},
+        {"require_auth": "scram-sha-256"},
+        {"options": f"endpoint={ENDPOINT}"},
+    ],
+    ids=str,
+)
+def test_it_takes_both_kinds_of_tls_and_of_scram(
+    neon: NeonProxy, negotiation: str, options: dict[str, str]
+) -> None:
+    url = neon.uri(sslnegotiation=negotiation, **options)
+    assert run_sql(url, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("is_direct", [True, False])
+@pytest.mark.parametrize(
+    ("offered", "is_accepted"), [(["postgresql"], True), ([], True), (["h2"], False)]
+)
+def test_another_protocol_gets_an_alert(
+    neon: NeonProxy, offered: list[str], *, is_accepted: bool, is_direct: bool
+) -> None:
+    context = ssl.create_default_context(cafile=str(neon.ca))
+    context.set_alpn_protocols(offered)
+    with socket.create_connection(("127.0.0.1", neon.counter.port)) as client:
+        if not is_direct:
+            client.sendall(bytes.fromhex("00000008 04d2162f"))
+            assert client.recv(1) == b"S"
+        if is_accepted:
+            with context.wrap_socket(client, server_hostname=HOST) as encrypted:
+                assert encrypted.version() == "TLSv1.3"
+        else:
+            with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+                context.wrap_socket(client, server_hostname=HOST)
+
+
+def test_a_role_may_be_any_and_its_password_has_to_be_right(neon: NeonProxy) -> None:
+    parts = parse_dsn(neon.uri())
+    run_sql(neon.uri(), "CREATE ROLE \"it's\" LOGIN PASSWORD 'right'")
+    try:
+        right: dict[str, Any] = {"user": "it's", "password": "right"}
+        with closing(psycopg2.connect(neon.uri(), **right)) as connection:
+            assert connection.info.user == "it's"
+        for wrong in ({"password": "wrong"}, {"user": "nobody"}, {**right, "password": "Right"}):
+            user = wrong.get("user", parts["user"])
+            expected = f"ERROR:  password authentication failed for user '{user}'\n"
+            assert failure(neon.uri(), **wrong).endswith(expected)
+    finally:
+        run_sql(neon.uri(), 'DROP ROLE "it\'s"')
+
+
+def failure(url: str, **options: Any) -> str:
+    """Return the message with which a connection fails."""
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        psycopg2.connect(url, **options)
+    return str(caught.value)
+
+
+def test_without_tls_without_the_database_or_with_two_endpoints_it_refuses(neon: NeonProxy) -> None:
+    insecure = "connection is insecure (try using `sslmode=require`)"
+    assert f"ERROR:  {insecure}\n" in failure(neon.uri("disable"))
+    assert 'ERROR:  database "other" does not exist\n' in failure(neon.uri(), dbname="other")
+    other = failure(neon.uri(options="endpoint=ep-other"))
+    assert f"from SNI ('{ENDPOINT}') and project option ('ep-other')" in other
+
+
+def test_it_hands_on_few_parameters_and_reads_the_text_as_utf8(
+    neon: NeonProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")  # libpq sends it as the parameter `timezone`
+    url = neon.uri(
+        application_name="ours",
+        client_encoding="LATIN1",
+        options=f"endpoint={ENDPOINT} -cstatement_timeout=5s",
+    )
+    settings = ("application_name", "client_encoding", "statement_timeout", "timezone")
+    query = ", ".join(f"current_setting('{name}')" for name in settings)
+    assert run_sql(url, f"SELECT {query}") == [("ours", "UTF8", "5s", "Asia/Kathmandu")]
+
+
+def test_it_asks_for_a_cleartext_password_only_of_a_client_that_names_no_endpoint(
+    neon: NeonProxy,
+) -> None:
+    by_address = neon.uri("require").replace(HOST, "127.0.0.1")
+    assert failure(by_address).endswith(f"ERROR:  {NO_ENDPOINT}\n")
+    password = parse_dsn(by_address)["password"]
+    assert neon.passwords == [password.encode()]
+    neon.passwords.clear()
+
+    for separator in ";$":
+        named = f"endpoint={ENDPOINT}{separator}{password}"
+        psycopg2.connect(by_address, password=named).close()
+        assert neon.passwords.pop() == named.encode()
+    assert "password authentication failed" in failure(by_address, password="endpoint=ep;wrong")  # noqa: S106
+    neon.passwords.clear()
+
+    by_option = f"{by_address}&options=endpoint%3D{quote(ENDPOINT)}"
+    assert run_sql(by_option, "SELECT 1") == [(1,)]
+    assert run_sql(neon.uri(), "SELECT 1") == [(1,)]
+    assert neon.passwords == []
+
+
+def test_a_url_that_names_no_endpoint_is_misconfigured(
+    neon: NeonProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = neon.uri("require").replace(HOST, "127.0.0.1")
+    with app_on(url) as call, neon.counter.watch() as traffic:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+    assert traffic.connections == 1
+    assert database_failure(caplog) == (
+        "database misconfigured",
+        "connect",
+        f"ERROR:  {NO_ENDPOINT}",
+    )
