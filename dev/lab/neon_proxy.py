@@ -109,6 +109,10 @@ class NeonProxy:
             query["sslrootcert"] = str(self.ca)
         return f"postgresql://{address}?{urlencode(query | options, quote_via=quote)}"
 
+    def documented_uri(self) -> str:
+        """Return the URI as Neon's console shows it, in which SCRAM alone verifies the server."""
+        return self.uri("require", channel_binding="require")
+
     def verifier(self, role: str) -> Verifier:
         """Return the verifier of the role's password, and remember it, as the proxy does."""
         if role not in self._verifiers:

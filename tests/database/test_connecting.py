@@ -22,29 +22,18 @@ from todo_api.database.engine import Database
 from todo_api.database.todos import TodoRepository
 from todo_api.models.todos import TodoQuery
 
-# The texts of Neon's proxy: https://github.com/neondatabase/neon/tree/main/proxy/src
+# PostgreSQL's own texts. Those of Neon's proxy are in test_neon_refusals.py.
 USELESS = [
-    "Control plane request failed: endpoint cannot be found",
-    "The requested endpoint could not be found, or you don't have access to it. "
-    "Please check the provided ID",
-    "Control plane request failed: endpoint is disabled",
-    "Control plane request failed: endpoint is temporarily unavailable. "
-    "Check your quotas and/or contact our support",
-    "Your account or project has exceeded the compute time quota. "
-    "Upgrade your plan to increase limits.",
-    "This IP address 203.0.113.7 is not allowed to connect to this endpoint.",
-    "This endpoint accepts no connections from a blocked network",
-    "Endpoint ID is not specified. "
-    "Either please upgrade the postgres client library (libpq) for SNI support",
-    "password authentication failed for user 'user'",
+    'no pg_hba.conf entry for host "127.0.0.1", user "user", database "db", no encryption',
+    'password authentication failed for user "user"',
+    'database "db" does not exist',
+    'role "user" does not exist',
 ]
 PASSING = [
-    "Too many connections to this endpoint. Please try again later.",
-    "Too many connections attempts",
-    "Failed to acquire permit to connect to the database. "
-    "Too many database connection attempts are currently ongoing.",
-    "Control plane request failed",
-    "Authentication timed out",
+    "the database system is starting up",
+    "the database system is shutting down",
+    "sorry, too many clients already",
+    "remaining connection slots are reserved for roles with the SUPERUSER attribute",
 ]
 
 

@@ -31,13 +31,8 @@ def neon(migrated: str) -> Iterator[NeonProxy]:
 @pytest.fixture(scope="module")
 def api(neon: NeonProxy) -> Iterator[Api]:
     """An API with the URL that the documents ask for."""
-    with app_on(documented_url(neon)) as call:
+    with app_on(neon.documented_uri()) as call:
         yield call
-
-
-def documented_url(neon: NeonProxy) -> str:
-    """Return the URL as Neon's console shows it, with channel binding."""
-    return neon.uri("require", channel_binding="require")
 
 
 def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
@@ -60,7 +55,7 @@ def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
     with neon.counter.watch(delay=0.01) as ours:
         send(request_)
     with neon.counter.watch(delay=0.01) as bare:
-        connection = psycopg2.connect(documented_url(neon))
+        connection = psycopg2.connect(neon.documented_uri())
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

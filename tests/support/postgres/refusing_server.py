@@ -1,6 +1,6 @@
-"""A server that refuses every login with a given message.
+"""A server that refuses every login with a given message, as PostgreSQL itself does.
 
-It speaks just enough of PostgreSQL's protocol for that.
+Neon's proxy refuses otherwise: see dev/lab/neon_proxy.py.
 """
 
 import socketserver
