@@ -76,7 +76,7 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
         pooled_uri = database
         if BINARY:
             pooler = stack.enter_context(
-                pgbouncer(database, client_tls_sslmode="allow", default_pool_size=10)
+                pgbouncer(database, looks_up_users=False, default_pool_size=10)
             )
             pooled_uri = pooler.uri()
         neon = stack.enter_context(neon_proxy(pooled_uri))
@@ -276,7 +276,7 @@ def _small_pool(database: str, seconds: float) -> dict[str, float]:
     undo = "ALTER TABLE todos DROP CONSTRAINT slow"
     with (
         changed_database(database, slow, undo),
-        pgbouncer(database, default_pool_size=POOL_SIZE) as pooler,
+        pgbouncer(database, looks_up_users=False, default_pool_size=POOL_SIZE) as pooler,
     ):
         with pooler.watch() as request:  # alone, so without waiting
             _load(pooler.uri(), 1, seconds, ["create"])

@@ -1,7 +1,11 @@
-"""A real PgBouncer, configured like Neon's pooled endpoint: transaction mode, TLS and SCRAM."""
+"""A real PgBouncer, configured like Neon's pooled endpoint.
+
+https://github.com/neondatabase/neon/blob/main/compute/etc/pgbouncer.ini
+"""
 
 import math
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -85,45 +89,57 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer(
-    database: str, *, upstream: int | None = None, **settings: object
+    database: str, *, upstream: int | None = None, looks_up_users: bool = True, **settings: object
 ) -> Iterator[PgBouncer]:
     """Run PgBouncer in front of `database`.
 
+    Neon runs 1.24. Debian 12 has 1.18, which differs:
+    - Without `auth_dbname` it looks up users in the client's own database. So there is one here,
+      and not any (`*`), because a login to one that does not exist would wait.
+    - It refuses every startup parameter `options`.
+    - Of a server that it cannot log in to it only says `server login has been failing, try again
+      later (server_login_retry)`, where 1.24 adds the error and cuts all after 127 bytes.
+    - It has no `max_prepared_statements`, which psycopg2 does not need.
+
     Args:
-        database: the URI of the database.
+        database: the URI of the database, as a superuser.
         upstream: the port of a proxy in front of the database.
+        looks_up_users: whether PgBouncer asks the database for each client's password, as on Neon,
+            or knows that of the URI's user.
         settings: options of PgBouncer's configuration file.
     """
     assert BINARY, "PgBouncer is not installed"
     parts = parse_dsn(database)
     port = free_port()
-    # PgBouncer authenticates its clients, and itself to the server, with the user's SCRAM secret.
-    ((secret,),) = run_sql(
-        database, "SELECT rolpassword FROM pg_authid WHERE rolname = current_user"
-    )
-    with TemporaryDirectory(prefix="todo-api-pgbouncer-") as name:
+    with (
+        TemporaryDirectory(prefix="todo-api-pgbouncer-") as name,
+        _user(database, port, looks_up_users=looks_up_users) as (user, secret),
+    ):
         folder = Path(name)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         certificate = authority.issue_cert("localhost").private_key_and_cert_chain_pem
         certificate.write_to_path(str(folder / "certificate.pem"))
-        (folder / "users").write_text(f'"{parts["user"]}" "{secret}"\n')
+        (folder / "users").write_text(f'"{user}" "{secret}"\n')
         options = {
             "listen_addr": "127.0.0.1",
             "listen_port": port,
             "unix_socket_dir": "",
             "pool_mode": "transaction",
-            "default_pool_size": 2,
-            "max_client_conn": 1000,
+            "default_pool_size": 2,  # on Neon 64 or more
+            "max_client_conn": 10_000,
             "auth_type": "scram-sha-256",
             "auth_file": folder / "users",
+            "auth_user": user,
+            "auth_query": "SELECT usename, passwd FROM pg_shadow WHERE usename=$1",
+            "ignore_startup_parameters": "extra_float_digits",
             "stats_users": parts["user"],
-            "client_tls_sslmode": "require",
+            # On Neon clients have TLS up to the proxy, and not here.
+            "client_tls_sslmode": "allow",
             # Without it, the handshake would list all of the system's authorities.
             "client_tls_ca_file": folder / "ca.pem",
             "client_tls_key_file": folder / "certificate.pem",
             "client_tls_cert_file": folder / "certificate.pem",
-            "server_login_retry": 1,
             "server_check_query": "",
             "log_connections": 0,
             "log_disconnections": 0,
@@ -133,7 +149,7 @@ def pgbouncer(
             folder.chmod(0o755)
             options["user"] = "nobody"
         lines = [f"{option} = {value}" for option, value in options.items()]
-        target = f"host=127.0.0.1 port={upstream or parts['port']} dbname={parts['dbname']}"
+        target = f"host=127.0.0.1 port={upstream or parts['port']} application_name=pgbouncer"
         (folder / "pgbouncer.ini").write_text(
             "\n".join(["[databases]", f"{parts['dbname']} = {target}", "[pgbouncer]", *lines, ""])
         )
@@ -150,20 +166,34 @@ def pgbouncer(
 
 
 @contextmanager
-def counted_path(
-    database: str, *, pooled: bool, **settings: object
-) -> Iterator[tuple[str, TrafficCounter]]:
+def _user(database: str, port: int, *, looks_up_users: bool) -> Iterator[tuple[str, str]]:
+    """Yield the only user that PgBouncer knows by itself, and its password or SCRAM secret."""
+    if not looks_up_users:
+        query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = current_user"
+        ((user, secret),) = run_sql(database, query)
+        yield user, secret
+        return
+    user = f"cloud_admin_{port}"
+    password = secrets.token_hex(16)
+    run_sql(database, f"CREATE ROLE {user} SUPERUSER LOGIN PASSWORD '{password}'")
+    try:
+        yield user, password
+    finally:
+        run_sql(database, f"DROP ROLE {user}")
+
+
+@contextmanager
+def counted_path(database: str, *, pooled: bool) -> Iterator[tuple[str, TrafficCounter]]:
     """Yield a URI of `database` through a traffic counter, and the counter.
 
     Args:
         database: the URI of the database.
         pooled: whether PgBouncer is between counter and database.
-        settings: options of PgBouncer's configuration file.
     """
     parts = parse_dsn(database)
     counter = TrafficCounter(int(parts["port"]))
     if pooled:
-        with pgbouncer(database, upstream=counter.port, **settings) as pooler:
+        with pgbouncer(database, upstream=counter.port) as pooler:
             front = TrafficCounter(pooler.port, behind=counter)
             yield pooler.uri(front.port), front
     else:

@@ -154,10 +154,14 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
     database: Database, *, soak: bool
 ) -> None:
     # A server connection has a fault or none, and the pooler keeps those without: so end them soon.
-    settings = {"server_lifetime": 1, "server_connect_timeout": 1, "server_login_retry": 0.1}
     with (
         pgbouncer(
-            database.uri, upstream=database.proxy.port, default_pool_size=4, **settings
+            database.uri,
+            upstream=database.proxy.port,
+            default_pool_size=4,
+            server_lifetime=1,
+            server_connect_timeout=1,
+            server_login_retry=0.1,
         ) as pooler,
         handler_processes.start(PROCESSES, pooler.uri()) as pool,
     ):

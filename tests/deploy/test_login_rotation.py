@@ -93,15 +93,13 @@ def test_rotations_under_load_lose_no_request(owner: str) -> None:
 @pytest.mark.pgbouncer
 @pytest.mark.usefixtures("aws_environment")
 def test_rotations_under_load_lose_no_request_behind_pgbouncer(database: str) -> None:
-    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
-    with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
+    with pgbouncer(database) as pooler:
         assert rotate_under_load(pooler.uri()) == [3] * 4
 
 
 @pytest.mark.pgbouncer
 def test_the_connections_that_pgbouncer_keeps_of_an_old_login_end(database: str) -> None:
-    query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
-    with pgbouncer(database, auth_user="postgres", auth_query=query) as pooler:
+    with pgbouncer(database) as pooler:
         stage = new_stage()
         parameter = MemoryParameter()
         renew(pooler.uri(), stage, parameter)
