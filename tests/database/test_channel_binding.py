@@ -112,6 +112,16 @@ def test_a_migration_refuses_a_man_in_the_middle(
     assert in_between.passwords == []
 
 
+def test_the_url_may_ask_for_another_authentication(
+    in_between: NeonProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_between, "impostor", "cleartext")
+    url = in_between.uri("require", require_auth="password")
+    with app_on(url) as call:
+        assert call("GET", "/v1/todos", user="x").status == 200
+    assert in_between.passwords != []
+
+
 @pytest.mark.parametrize(
     ("host", "query", "expected"),
     [

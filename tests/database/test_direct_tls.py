@@ -16,6 +16,7 @@ from tests.support.http.apps import app_on
 from tests.support.http.clients import Api
 from tests.support.http.requests import ON_THE_DATABASE, Request, sender
 from tests.support.http.users import new_user
+from todo_api.database import engine
 from todo_api.database.url import neon_options
 
 WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
@@ -83,6 +84,20 @@ def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
     assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [
         WARNING
     ]
+
+
+def test_direct_tls_is_tried_again_after_some_minutes(
+    neon: NeonProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ASK_FOR_TLS_SECONDS", 0)
+    with app_on(neon.uri()) as call:
+        with monkeypatch.context() as moment, neon.counter.watch() as failed:
+            moment.setattr(neon, "direct_tls", "hang up")
+            assert call("GET", "/v1/todos", user="x").status == 503
+        with neon.counter.watch(delay=0.01) as later:
+            assert call("GET", "/v1/todos", user="x").status == 200
+    assert failed.connections > 1
+    assert later.connections + later.round_trips == 6
 
 
 def test_an_unverified_certificate_is_not_tried_again(neon: NeonProxy, tmp_path: Path) -> None:

@@ -1,29 +1,12 @@
 """What PostgreSQL, a pooler or libpq says when it refuses: who has to act, and what it means."""
 
-import socketserver
-import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import SimpleNamespace
-
-import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from migrations.owner import connect
 from tests.support.http.apps import app_on
-from tests.support.http.assertions import (
-    CANARY,
-    assert_problem,
-    database_failure,
-    database_failures,
-    log_text,
-)
+from tests.support.http.assertions import CANARY, assert_problem, database_failure, log_text
 from tests.support.postgres.fault_scenario import NOT_EXECUTED, UNKNOWN, FaultScenario
 from tests.support.postgres.refusing_server import refusing_server
-
-NEON_HOST = "ep-a-b-pooler.eu-central-1.aws.neon.tech"
 
 # --- libpq ----------------------------------------------------------------------------------------
 
@@ -166,65 +149,3 @@ def test_an_answer_that_libpq_does_not_understand_is_of_unknown_outcome(
         line = scenario.assert_outcome(call, "create", UNKNOWN)
         assert line["message"] == "database unavailable"
         scenario.assert_recovery(call)
-
-
-# --- a server in between --------------------------------------------------------------------------
-
-
-@contextmanager
-def asking_server() -> Iterator[SimpleNamespace]:
-    """Run a server that asks for a password in cleartext; yields what it has got."""
-    seen = SimpleNamespace(passwords=[], port=0)
-
-    class Ask(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            size, code = struct.unpack("!II", self.rfile.read(8))
-            if code == 80_877_103:  # SSLRequest
-                self.wfile.write(b"N")
-                size, _ = struct.unpack("!II", self.rfile.read(8))
-            self.rfile.read(size - 8)
-            self.wfile.write(b"R" + struct.pack("!II", 8, 3))  # AuthenticationCleartextPassword
-            with suppress(struct.error):
-                _, size = struct.unpack("!cI", self.rfile.read(5))
-                seen.passwords.append(self.rfile.read(size - 4))
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False  # an exception that a test still holds keeps its connection open
-
-    with Server(("127.0.0.1", 0), Ask) as server:
-        seen.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield seen
-        server.shutdown()
-
-
-def _request(uri: str) -> None:
-    with app_on(uri, database_timeout_seconds=0.5) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
-
-
-def _migration_or_login_step(uri: str) -> None:
-    with pytest.raises(psycopg2.OperationalError, match="server requested a cleartext password"):
-        connect(uri)
-
-
-@pytest.mark.parametrize("reach", [_request, _migration_or_login_step])
-def test_nobody_in_between_gets_the_password_of_neon_by_asking_for_it(
-    reach: Callable[[str], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    with asking_server() as server:
-        reach(f"postgresql://u:s3cr3t@{NEON_HOST}:{server.port}/db?hostaddr=127.0.0.1")
-
-    assert server.passwords == []
-    for line in database_failures(caplog):
-        assert line["message"] == "database misconfigured"
-        assert "server requested a cleartext password" in line["reason"]
-
-
-def test_the_url_may_ask_for_another_authentication() -> None:
-    with asking_server() as server:
-        parameters = "hostaddr=127.0.0.1&require_auth=password"
-        _request(f"postgresql://u:s3cr3t@{NEON_HOST}:{server.port}/db?{parameters}")
-
-    assert server.passwords[0] == b"s3cr3t\0"
