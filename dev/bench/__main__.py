@@ -4,12 +4,15 @@ With `--write`, put the result into docs/performance.md.
 """
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from psycopg2.extensions import parse_dsn
 
+from deploy.build import PYTHON, interpreter
+from dev import ROOT
 from dev.bench import measure, report
 from dev.lab.sql import run_sql
 from dev.postgres import Postgres, PostgresError
@@ -25,6 +28,10 @@ def main() -> None:
         "--write", action="store_true", help="write the result into docs/performance.md"
     )
     arguments = parser.parse_args()
+    python = _lambdas_python()
+    if python and python != sys.executable:
+        again = [python, "-m", "dev.bench", *sys.argv[1:]]
+        sys.exit(subprocess.run(again, cwd=ROOT, check=False).returncode)
     drop_libpq_variables()
     try:
         with (
@@ -46,6 +53,25 @@ def main() -> None:
     print(section)
     if arguments.write:
         report.PAGE.write_text(report.replaced(report.PAGE.read_text(), section))
+
+
+def _lambdas_python() -> str | None:
+    """Return Lambda's Python with the locked packages, if this machine has one."""
+    found = interpreter(PYTHON)
+    if found in (None, sys.executable):
+        return found
+    folder = ROOT / ".venv/bench"
+    uv = str(Path(sys.executable).with_name("uv"))
+    python = str(folder / "bin/python")
+    packages = ["--require-hashes", "-r", "dev/requirements-dev.txt"]
+    commands = [
+        [uv, "venv", "--quiet", "--allow-existing", "--python", str(found), str(folder)],
+        [uv, "pip", "install", "--quiet", "--python", python, *packages],
+    ]
+    if any(subprocess.run(command, cwd=ROOT, check=False).returncode for command in commands):
+        print("the packages cannot be installed for Lambda's Python, see above", file=sys.stderr)
+        return None
+    return python
 
 
 if __name__ == "__main__":

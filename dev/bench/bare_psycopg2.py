@@ -48,13 +48,19 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         case _:
             status = 200
             statement = UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in fields))
+    todos = rows(statement, parameters)
+    content = {"items": todos} if statement == LIST else todos[0]
+    body = "" if status == 204 else json.dumps(content, default=str)
+    return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": body}
+
+
+def rows(statement: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Connect, and execute one statement."""
     connection = psycopg2.connect(os.environ["NEON_DATABASE_URL"])
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         names = [column.name for column in cursor.description or ()]
-        todos = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     connection.close()
-    content = {"items": todos} if statement == LIST else todos[0]
-    body = "" if status == 204 else json.dumps(content, default=str)
-    return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": body}
+    return found

@@ -3,7 +3,6 @@
 Candidates take turns, so that whatever else the machine does affects all of them alike.
 """
 
-import json
 import os
 import platform
 import re
@@ -17,34 +16,29 @@ from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from itertools import chain, cycle, takewhile
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from dev import ROOT
-from dev.bench.operations import OPERATIONS, event
+from dev.bench import instance
+from dev.bench.candidates import Costs, Samples, Worker, costs_of
+from dev.bench.instance import NEAR_SECONDS
+from dev.bench.operations import OPERATIONS
 from dev.bench.worker import LIBPQ
 from dev.lab.neon_proxy import neon_proxy
 from dev.lab.pgbouncer import BINARY, pgbouncer
-from dev.lab.proxy import Traffic, TrafficCounter
+from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import changed_database, run_sql
 from todo_api.models.page import PAGE_DEFAULT, Cursor
 
-CANDIDATES = {  # the module of each candidate's handler
-    "bare psycopg2": "dev.bench.bare_psycopg2",
-    "this project": "handler",
-    "SQLModel tutorial": "dev.bench.tutorial",
-}
-ROUND_TRIP_SECONDS, SHORT_ROUND_TRIP_SECONDS = 0.01, 0.002
+CANDIDATES = ("bare psycopg2", "this project", "SQLModel tutorial")
+ROUND_TRIP_SECONDS = 0.01
 # Server connections, processes, and the duration of an insert.
 POOL_SIZE, POOL_CLIENTS, SLEEP_SECONDS = 2, 4, 0.5
 # What the handler cannot do without.
 LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"
 
-Reply = dict[str, Any]
-Samples = dict[str, list[tuple[Reply, Traffic]]]
 Result = dict[str, Any]
-Costs = dict[str, dict[str, Any]]
-"""What an operation costs, by candidate: the different counts seen, and median milliseconds."""
 
 
 class Sizes(NamedTuple):
@@ -54,7 +48,8 @@ class Sizes(NamedTuple):
     """
 
     rounds: int
-    first: int
+    first: int  # first requests of an instance
+    warm: int  # rounds of operations by memory size
     imports: int
     rows: int
     page: int
@@ -63,8 +58,8 @@ class Sizes(NamedTuple):
     load_seconds: float
 
 
-FULL = Sizes(60, 10, 20, 1_000_000, 1_000, 100, (10, 50), 10)
-QUICK = Sizes(3, 1, 3, 60_000, 1_000, 10, (10,), 1)
+FULL = Sizes(60, 10, 30, 20, 1_000_000, 1_000, 100, (10, 50), 10)
+QUICK = Sizes(3, 1, 2, 3, 60_000, 1_000, 10, (10,), 1)
 
 
 def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
@@ -81,19 +76,19 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
             pooled_uri = pooler.uri()
         neon = stack.enter_context(neon_proxy(pooled_uri))
         uri, wire = neon.uri(), neon.counter
-        log("first invocations")
-        samples: Samples = {candidate: [] for candidate in CANDIDATES}
-        for candidate in list(CANDIDATES) * sizes.first:
-            with Worker(candidate, uri) as worker:
-                samples[candidate].append(worker.measured("list", wire, ROUND_TRIP_SECONDS))
         workers = {
             candidate: stack.enter_context(Worker(candidate, uri)) for candidate in CANDIDATES
         }
         for worker in workers.values():
             # Enough todos for a full page.
             _make_todos(database, worker.user, PAGE_DEFAULT + 10)
-        result: Result = {"first": _costs(samples)}
-        delays = {"operations": ROUND_TRIP_SECONDS, "operations, near": SHORT_ROUND_TRIP_SECONDS}
+        _make_todos(database, "bench|Powertools", PAGE_DEFAULT + 10)
+        log("first requests, then warm ones by memory size")
+        result: Result = {
+            "first": instance.first_requests(uri, wire, sizes.first),
+            "memory": instance.by_memory(uri, wire, sizes.warm),
+        }
+        delays = {"operations": ROUND_TRIP_SECONDS, "operations, near": NEAR_SECONDS}
         for name, delay in delays.items():
             log(
                 f"{sizes.rounds} rounds of {len(OPERATIONS)} operations, "
@@ -122,62 +117,6 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
     }
 
 
-class Worker:
-    """A candidate in a process of its own, and the user whose todos it works on."""
-
-    def __init__(self, candidate: str, uri: str, *options: str) -> None:
-        self.user, self.todo_id = f"bench|{candidate}".replace(" ", "-"), ""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dev.bench.worker", CANDIDATES[candidate], *options],
-            cwd=ROOT,
-            env=os.environ | {"NEON_DATABASE_URL": uri},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._process.communicate()  # its input ends, and so it does
-
-    def invoke(self, name: str, query: str = "") -> Reply:
-        """Send an operation's event, about the todo that was created last."""
-        to_worker = cast(IO[str], self._process.stdin)
-        from_worker = cast(IO[str], self._process.stdout)
-        to_worker.write(json.dumps(event(name, self.user, self.todo_id, query)) + "\n")
-        to_worker.flush()
-        reply: Reply = json.loads(from_worker.readline())
-        response = reply["response"]
-        if response["statusCode"] != OPERATIONS[name][-1]:
-            raise ValueError(f"{self.user} answers {name} with {response}")
-        if name == "create":
-            self.todo_id = json.loads(response["body"])["id"]
-        return reply
-
-    def measured(self, name: str, wire: TrafficCounter, delay: float) -> tuple[Reply, Traffic]:
-        """Invoke once, and count what passes meanwhile."""
-        with wire.watch(delay) as traffic:
-            return self.invoke(name), traffic
-
-
-def _costs(samples: Samples) -> Costs:
-    return {
-        candidate: {
-            "connections": sorted({traffic.connections for _, traffic in found}),
-            "statements": sorted({len(traffic.statements) for _, traffic in found}),
-            # TCP's own is made before the proxy sees anything.
-            "round trips": sorted(
-                {traffic.round_trips + traffic.connections for _, traffic in found}
-            ),
-            "wall": statistics.median(reply["wall"] for reply, _ in found),
-            "cpu": statistics.median(reply["cpu"] for reply, _ in found),
-        }
-        for candidate, found in samples.items()
-    }
-
-
 def _operations(
     workers: dict[str, Worker], wire: TrafficCounter, rounds: int, delay: float
 ) -> dict[str, Costs]:
@@ -199,7 +138,7 @@ def _operations(
                 )
             for candidate, measured in replies.items():
                 samples[name][candidate] += [measured] if number >= 0 else []
-    return {name: _costs(found) for name, found in samples.items()}
+    return {name: costs_of(found) for name, found in samples.items()}
 
 
 def _parts(uri: str, cpu: float, rounds: int) -> dict[str, float]:

@@ -3,7 +3,10 @@
 import re
 
 from dev import ROOT
-from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Costs, Result
+from dev.bench import instance
+from dev.bench.candidates import Costs
+from dev.bench.cpu_share import share
+from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Result
 
 PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
@@ -23,7 +26,7 @@ dumps the rows. Medians.
 
 def markdown(result: Result) -> str:
     """The section: a table of the operations, and a list of everything else."""
-    imports, pages, first = result["imports"], result["pages"], result["first"]
+    imports, pages = result["imports"], result["pages"]
     server = "PostgreSQL and PgBouncer" if result["pooled"] else "PostgreSQL"
     lines = [HEAD.format(date=result["date"], machine=result["machine"], server=server)]
     for operation, costs in result["operations"].items():
@@ -41,8 +44,6 @@ def markdown(result: Result) -> str:
     lines += [
         "",
         f"- CPU of an update, ms: {parts}.",
-        f"- First invocation of a process: {_each(first, 'round trips')} round trips, "
-        f"{_each(first, 'wall')} ms.",
         f"- Importing the handler: {imports['handler']:.0f} ms of CPU, "
         f"the packages alone {imports[LIBRARIES]:.0f}.",
         *(
@@ -64,7 +65,57 @@ def markdown(result: Result) -> str:
             f"{rate:.2f} requests per second; {POOL_SIZE} ÷ {held:.3f} = {POOL_SIZE / held:.2f}, "
             f"ratio {rate * held / POOL_SIZE:.2f}.",
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_first_requests(result), "", *_by_memory(result)])
+
+
+def _first_requests(result: Result) -> list[str]:
+    costs = result["first"]
+    size = f"{instance.MEGABYTES} MB"
+    part = f"{share(instance.MEGABYTES):.2f}"
+    if result["memory"]:
+        cpu = f"After its start it has {part} of a CPU, as Lambda gives {size}"
+    else:
+        cpu = (
+            f"It had a whole CPU, where Lambda gives {size} {part}: no control group could be made"
+        )
+    baseline = costs["Powertools"]["wall"]
+    lines = [
+        f"The first list of an instance, at 2 ms. {cpu}:",
+        "",
+        "| | round trips | wall, ms | wall ÷ Powertools | CPU, ms |",
+        "|---|---|---|---|---|",
+    ]
+    for candidate in instance.CANDIDATES:
+        cost = costs[candidate]
+        cells = [_shown(cost[what]) for what in ("round trips", "wall", "cpu")]
+        cells.insert(2, f"{cost['wall'] / baseline:.2f}")
+        lines.append(f"| {candidate} | {' | '.join(cells)} |")
+    return lines
+
+
+def _by_memory(result: Result) -> list[str]:
+    if not result["memory"]:
+        return [
+            "Requests by memory size were not measured, because no control group could be made."
+        ]
+    lines = [
+        "Warm requests of this project by memory size, at 2 ms, one after the other:",
+        "",
+        "| memory, MB | of a CPU | p50, ms | p95, ms | billed, ms | $ for a million |",
+        "|---|---|---|---|---|---|",
+    ]
+    for megabytes, warm in result["memory"].items():
+        lines.append(
+            f"| {megabytes:,} | {share(megabytes):.2f} | {warm.p50:.0f} | {warm.p95:.0f} "
+            f"| {warm.billed:.1f} | {warm.dollars:.2f} |"
+        )
+    prices = "[arm64 in us-east-1](https://aws.amazon.com/lambda/pricing/)"
+    return [
+        *lines,
+        "",
+        f"The dollars are those of {prices}: {instance.DOLLARS_PER_MILLION_REQUESTS:.2f} for a "
+        f"million requests, {instance.DOLLARS_PER_GIGABYTE_SECOND:.10f} for a GB-second.",
+    ]
 
 
 def replaced(page: str, section: str) -> str:

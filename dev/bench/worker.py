@@ -3,9 +3,10 @@
 Each line of standard input is an event in JSON, each line of standard output the response and its
 milliseconds. What a candidate does to its process (a wait callback, threads, a heap of models) does
 not touch the others. With `--parts` the process is profiled, and so slower, and says where its CPU
-time went.
+time went. With `--group FOLDER` it joins a control group as soon as the module is imported.
 """
 
+import argparse
 import importlib
 import json
 import logging
@@ -57,11 +58,18 @@ def _part(file: str, function: object) -> str:
 
 def main() -> None:
     """Answer events until there are no more."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("module")
+    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--group", type=Path)
+    arguments = parser.parse_args()
     # Lambda's runtime logs at INFO through a handler of the root logger: writing the line is part
     # of the cost.
     logging.basicConfig(filename=os.devnull, level=logging.INFO)
-    handler = importlib.import_module(sys.argv[1]).handler
-    profile = CpuByPart() if "--parts" in sys.argv else None
+    handler = importlib.import_module(arguments.module).handler
+    if arguments.group:
+        (arguments.group / "cgroup.procs").write_text(str(os.getpid()))
+    profile = CpuByPart() if arguments.parts else None
     for line in sys.stdin:
         event = json.loads(line)
         if profile:
