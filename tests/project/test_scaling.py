@@ -36,8 +36,7 @@ def test_the_dollars_follow_from_the_prices() -> None:
         millions = gigabytes = _number(rate) * 730 * 3600 / 1e6  # of requests, and of 1 kB each
         dollars = [
             _price(millions, (300, 1), (inf, 0.9)),
-            millions * 0.2
-            + _price(millions * 1e6 * 0.1 * 0.5, (7.5e9, 0.0000133334), (inf, 0.0000120001)),
+            millions * 0.2 + millions * 1e6 * 0.04 * 0.5 * 0.0000133334,
             _price(gigabytes * 1.3, (10_240, 0.5), (30_720, 0.25), (51_200, 0.1), (inf, 0.05)),
             _price(gigabytes, (10_240, 0.09), (51_200, 0.085), (153_600, 0.07), (inf, 0.05)),
             DOLLARS_PER_HOUR[rate] * 730,
@@ -47,3 +46,9 @@ def test_the_dollars_follow_from_the_prices() -> None:
         assert [_number(value) for value in shown] == [
             round(value) for value in [*dollars, sum(dollars)]
         ]
+
+
+def test_the_dollars_of_a_million_requests_follow_from_the_prices() -> None:
+    shown = re.findall(r" \| \**([0-9.]+)\** \|$", PAGE.split("| price ")[1], re.MULTILINE)
+    dollars = [1.00, 0.20, 1e6 * 0.04 * 0.5 * 0.0000133334, 1.3 * 0.50, 0.09]
+    assert shown[:6] == [f"{value:.2f}" for value in [*dollars, sum(dollars)]]
