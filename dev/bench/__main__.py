@@ -23,7 +23,7 @@ from todo_api.settings import drop_libpq_variables
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: under a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes: in about a minute")
     parser.add_argument(
         "--write", action="store_true", help="write the result into docs/performance.md"
     )
