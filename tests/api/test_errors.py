@@ -86,11 +86,13 @@ def test_database_is_ready_when_its_schema_is_new_enough(
     migrate(new_database())  # another database of the server, so that the role exists
     uri = new_database()
     with app_on(uri) as call:
-        problem = assert_problem(call("GET", "/ready"), 503)
-        assert problem["type"] == "urn:todo-api:problem:not-ready"
+        not_ready = call("GET", "/ready")
+        assert assert_problem(not_ready, 503)["type"] == "urn:todo-api:problem:not-ready"
+        assert not_ready.headers["retry-after"] == "60"
         assert "the table todos is missing" in log_text(caplog)
-        problem = assert_problem(call("GET", "/v1/todos", user="anybody"), 503)
-        assert problem["type"] == NOT_EXECUTED
+        response = call("GET", "/v1/todos", user="anybody")
+        assert assert_problem(response, 503)["type"] == NOT_EXECUTED
+        assert response.headers["retry-after"] == "60"
         assert "42P01" in log_text(caplog)  # undefined_table
         migrate(uri)
         assert call("GET", "/ready").status == 200

@@ -88,8 +88,10 @@ def test_a_refusal_that_stays_is_not_retried(
     message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with refusing_server(message) as server, app_on(server.uri) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+        response = call("GET", "/v1/todos", user="x")
 
+    assert_problem(response, 503)
+    assert response.headers["retry-after"] == "60"
     assert database_failure(caplog) == ("database misconfigured", "connect", f"FATAL:  {message}")
     assert server.connections == 1
 
@@ -99,8 +101,10 @@ def test_an_unknown_refusal_is_tried_three_times_and_is_not_called_a_mistake(
 ) -> None:
     message = "The moon is in the wrong phase."
     with refusing_server(message) as server, app_on(server.uri) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+        response = call("GET", "/v1/todos", user="x")
 
+    assert_problem(response, 503)
+    assert response.headers["retry-after"] == "1"
     assert database_failure(caplog) == ("database unavailable", "connect", f"FATAL:  {message}")
     assert server.connections == 3
 

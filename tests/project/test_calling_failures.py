@@ -215,3 +215,15 @@ def test_retry_throws_the_last_error_after_four_attempts(
     assert found == [f"{PROBLEM}database-unavailable:not-executed", 0]
     assert server.seen() == [("POST", "/v1/todos", 503)] * 4
     assert dora.list() == []
+
+
+@pytest.mark.node
+def test_retry_throws_at_once_where_a_person_has_to_act_first(
+    module: TypeScriptModule, dora: User
+) -> None:
+    misconfigured = replace(shown(NOT_EXECUTED), headers={"retry-after": "60"})
+    script = 'return (await thrown(page.create("k", { title: "x" }))).retryAfter;'
+    found, server = module.run(dora, script, misconfigured)
+    assert found == 60
+    assert server.seen() == [("POST", "/v1/todos", 503)]
+    assert dora.list() == []

@@ -4,11 +4,10 @@ No error repeats the input, SQL, a stack trace or a connection string.
 """
 
 import logging
-import re
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -17,27 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
+from todo_api.api.validation import InvalidPart, invalid_parts
 from todo_api.database.errors import DatabaseUnavailable, ForeignKeyViolation
 from todo_api.database.readiness import NotReady
 from todo_api.database.rows import PreconditionFailed
 from todo_api.database.todos import IdempotencyKeyReused, TodoNotFound
 
 MEDIA_TYPE = "application/problem+json"
-ERRORS_MAX = 20
 
 logger = logging.getLogger("todo_api")
-
-
-class InvalidPart(BaseModel):
-    """An invalid part of the request."""
-
-    part: Annotated[
-        Literal["body", "query", "path", "header"], Field(alias="in", description="Where it is.")
-    ]
-    field: Annotated[
-        str, Field(description="Its name; empty for the whole body, and for odd names.")
-    ]
-    detail: Annotated[str, Field(description="What is wrong with it, for people.")]
 
 
 class Problem(BaseModel):
@@ -85,7 +72,9 @@ ACCEPTED = {
     "Accept-Patch": "Only on PATCH: the accepted media types (RFC 5789).",
     "Accept-Encoding": "Only for an encoded body: `identity` (RFC 9110, section 15.5.16).",
 }
-RETRY_AFTER = {"Retry-After": "Seconds to wait before a retry."}
+RETRY_AFTER = {
+    "Retry-After": "Seconds to wait before a retry: 60 where a person has to act first, else 1."
+}
 BLANK_TITLE = {"in": "body", "field": "title", "detail": "Must not be blank"}
 KEY_REUSED = {"in": "header", "field": "Idempotency-Key", "detail": "Was used with another body"}
 
@@ -162,10 +151,11 @@ async def problem_handler(request: Request, error: Exception) -> Response:
     """Return the response for an exception."""
     errors: Sequence[Mapping[str, str]] = ()
     headers: dict[str, str] = {}
+    needs_a_person = False
     match error:
         case RequestValidationError():
             problem = INVALID_REQUEST
-            errors = [_invalid_part(found) for found in error.errors()[:ERRORS_MAX]]
+            errors = invalid_parts(error)
         case _ if type(error) in _EXCEPTIONS:
             problem = _EXCEPTIONS[type(error)]
             errors = problem.errors
@@ -186,9 +176,11 @@ async def problem_handler(request: Request, error: Exception) -> Response:
         case DatabaseUnavailable():
             problem = OUTCOME_UNKNOWN if error.may_have_run else NOT_EXECUTED
             message = "database misconfigured" if error.misconfigured else "database unavailable"
+            needs_a_person = error.misconfigured
             _log(request, message, **vars(error))
         case NotReady():
             problem = NOT_READY
+            needs_a_person = True  # to migrate the database, or to repair it
             _log(request, "not ready", reason=str(error))
         case _:
             problem = INTERNAL_ERROR
@@ -197,7 +189,7 @@ async def problem_handler(request: Request, error: Exception) -> Response:
             _log(request, f"unexpected {type(error).__name__}", frames=frames)
     request.state.problem = problem.name  # for the log
     if problem.status == 503:
-        headers = {"Retry-After": "1"}
+        headers = {"Retry-After": "60" if needs_a_person else "1"}
     return JSONResponse(
         problem.body(request.state.request_id, errors), problem.status, headers, MEDIA_TYPE
     )
@@ -205,31 +197,6 @@ async def problem_handler(request: Request, error: Exception) -> Response:
 
 def _log(request: Request, message: str, **details: object) -> None:
     logger.error(message, extra={"request_id": request.state.request_id, **details})
-
-
-def _invalid_part(found: Mapping[str, Any]) -> Mapping[str, str]:
-    part, *names = found["loc"]
-    name = ".".join(map(str, names))
-    # The name of an unknown field is user input: repeat it only if it is a plain identifier.
-    is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name)
-    return {
-        "in": part,
-        "field": name if is_plain else "",
-        "detail": _DETAILS.get(found["type"]) or found["msg"],
-    }
-
-
-_DETAILS = {
-    "bool_type": "Must be true or false",
-    "extra_forbidden": "Unknown field or parameter",
-    "missing": "Is required",
-    "model_attributes_type": "Must be a JSON object",
-    "string_pattern_mismatch": "Must be visible ASCII characters",
-    "string_too_short": "Must not be blank",
-    "string_type": "Must be a string",
-    "uuid_parsing": "Must be a UUID",
-}
-"""Replace pydantic's messages that are for programmers, or repeat the input (`uuid_parsing`)."""
 
 
 def _allowed_methods(request: Request) -> str:
