@@ -10,8 +10,7 @@ GROUPS = Path("/sys/fs/cgroup")
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MEGABYTES_OF_ONE_CPU = 1_769
 
-# As others measured on Lambda (https://arxiv.org/abs/2506.01283). Linux's default, 100 ms, would
-# let most of a request run before its quota is used up.
+# Linux's default, 100 ms, would let most of a request run before its quota is used up.
 PERIOD_MICROSECONDS = 20_000
 
 
