@@ -95,7 +95,7 @@ def unverified(url: str) -> str:
     parameters = parameters_of(url)
     binds_channel = parameters.get("channel_binding") == "require"
     verifies = parameters.get("sslmode") == "verify-full"
-    if not is_neon(url) or binds_channel or verifies:
+    if not is_neon(parameters["host"]) or binds_channel or verifies:
         return ""
     return "The connection string does not verify the server: add channel_binding=require to it."
 

@@ -99,9 +99,7 @@ def renew(
     except LoginError as error:
         raise LoginError(f"{error} {done}") from None
     except psycopg2.Error as error:
-        # Without the statement, which may hold the password.
-        reason = error.diag.message_primary or reason_of(error)
-        raise LoginError(f"The owner's connection failed: {reason}. {done}") from None
+        raise LoginError(f"The owner's connection failed: {_reason(error)}. {done}") from None
     return [note for note in notes if note]
 
 
@@ -157,8 +155,13 @@ def _change_own_password(url: str) -> str:
             session.commit()
     except psycopg2.Error as error:
         if not is_login_refused(connection_message(error)):
-            return f"could not be locked ({error.diag.message_primary or reason_of(error)})"
+            return f"could not be locked ({_reason(error)})"
     return ""
+
+
+def _reason(error: psycopg2.Error) -> str:
+    """Return what went wrong, without the statement, which may hold the password."""
+    return error.diag.message_primary or reason_of(error)
 
 
 class PluginParameter:

@@ -22,12 +22,12 @@ import uvicorn
 from dotenv import dotenv_values  # a dependency of pydantic-settings
 from uvicorn.supervisors.basereload import BaseReload
 
+from dev import ROOT
 from todo_api.settings import Settings, SettingsError, drop_libpq_variables
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 WATCHED = (ROOT / "todo_api", ROOT / "migrations")
 SCHEMA = (ROOT / "todo_api" / "models", ROOT / "todo_api" / "database", ROOT / "migrations")

@@ -26,7 +26,8 @@ dumps the rows. Medians.
 
 def markdown(result: Result) -> str:
     """The section: a table of the operations, and a list of everything else."""
-    imports, pages = result["imports"], result["pages"]
+    imports = result["imports"]
+    pages = result["pages"]
     server = "PostgreSQL and PgBouncer" if result["pooled"] else "PostgreSQL"
     lines = [HEAD.format(date=result["date"], machine=result["machine"], server=server)]
     for operation, costs in result["operations"].items():
@@ -57,7 +58,9 @@ def markdown(result: Result) -> str:
         ),
     ]
     if result["pooled"]:
-        cost, rate, held = result["request"], result["pool"]["rate"], result["pool"]["held"]
+        cost = result["request"]
+        rate = result["pool"]["rate"]
+        held = result["pool"]["held"]
         lines += [
             f"- Requests hold a server connection for {cost.held:.2f} ms, "
             f"and cost PgBouncer {cost.cpu:.1f} ms of CPU.",

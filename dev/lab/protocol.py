@@ -22,7 +22,7 @@ class Connection:
 
     def write(self, kind: bytes, content: bytes) -> None:
         """Append a message to what is sent next."""
-        self._written += kind + (len(content) + 4).to_bytes(4) + content
+        self._written += framed(kind, content)
 
     def flush(self) -> None:
         """Send what was written."""
@@ -40,8 +40,7 @@ class Client(Connection):
 
     def write_error(self, message: str, severity: str = "ERROR", sqlstate: str = "XX000") -> None:
         """Append an error, by default as Neon's proxy makes it."""
-        fields = f"S{severity}\0V{severity}\0C{sqlstate}\0M{message}\0\0"
-        self.write(b"E", fields.encode())
+        self._written += error_response(severity, sqlstate, message)
 
     def write_authentication(self, code: int, content: bytes = b"") -> None:
         """Append what the server asks for, or says of the password."""
@@ -52,6 +51,17 @@ class Client(Connection):
         self.write_authentication(code, content)
         self.flush()
         return self.read()[1]
+
+
+def framed(kind: bytes, content: bytes) -> bytes:
+    """Return a message."""
+    return kind + (len(content) + 4).to_bytes(4) + content
+
+
+def error_response(severity: str, sqlstate: str, message: str) -> bytes:
+    """Return the message of an error."""
+    fields = f"S{severity}\0V{severity}\0C{sqlstate}\0M{message}\0\0"
+    return framed(b"E", fields.encode())
 
 
 def exactly(source: socket.socket, size: int) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
+from dev.lab.protocol import error_response, framed
+
 
 class Proxy:
     """Listens on a loopback port, and passes each connection to the subclass's `link`."""
@@ -142,7 +144,9 @@ class TrafficCounter(Proxy):
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Forward one connection, and count."""
-        traffic, frontend, is_waiting = self.traffic, Frontend(), False
+        traffic = self.traffic
+        frontend = Frontend()
+        is_waiting = False
         traffic.connections += 1
 
         def sent(data: bytes) -> None:
@@ -183,11 +187,16 @@ class FaultyProxy(Proxy):
 
     def end_fault(self) -> None:
         """Forward the next connections without a fault."""
-        self.fault, self.sleep_seconds, self.sqlstate, self.fatal = "", 0, "", ""
+        self.fault = ""
+        self.sleep_seconds = 0
+        self.sqlstate = ""
+        self.fatal = ""
 
     async def link(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Forward one connection, with a fault."""
-        fault, frontend, is_answer = self.next_fault(), Frontend(), False
+        fault = self.next_fault()
+        frontend = Frontend()
+        is_answer = False
         if fault == "reset, then silent":
             self.fault = "silent"
             await client.readexactly(8)
@@ -218,10 +227,10 @@ class FaultyProxy(Proxy):
                         _refuse(to_client, self.sqlstate)
                         continue
                     if self.fatal:
-                        to_client.write(_error("FATAL", "08P01", self.fatal))
+                        to_client.write(error_response("FATAL", "08P01", self.fatal))
                         return
                     if fault == "nonsense instead of an answer":
-                        to_client.write(b"?" + (4).to_bytes(4))
+                        to_client.write(framed(b"?", b""))
                         return
                 to_server.write(data)
 
@@ -264,12 +273,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def _refuse(writer: asyncio.StreamWriter, sqlstate: str) -> None:
-    writer.write(_error("ERROR", sqlstate, "refused by the test") + b"Z\x00\x00\x00\x05I")
-
-
-def _error(severity: str, sqlstate: str, message: str) -> bytes:
-    fields = f"S{severity}\0V{severity}\0C{sqlstate}\0M{message}\0\0".encode()
-    return b"E" + (len(fields) + 4).to_bytes(4) + fields
+    error = error_response("ERROR", sqlstate, "refused by the test")
+    writer.write(error + framed(b"Z", b"I"))
 
 
 @contextmanager

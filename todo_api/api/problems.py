@@ -168,11 +168,14 @@ async def problem_handler(request: Request, error: Exception) -> Response:
                 "field": error.field,
                 "detail": "There is nothing with this id",
             }
-            problem, errors = INVALID_REQUEST, [missing]
+            problem = INVALID_REQUEST
+            errors = [missing]
         case HTTPException(status_code=405):
-            problem, headers = METHOD_NOT_ALLOWED, {"Allow": _allowed_methods(request)}
+            problem = METHOD_NOT_ALLOWED
+            headers = {"Allow": _allowed_methods(request)}
         case HTTPException(status_code=status) if status in _BY_STATUS:
-            problem, headers = _BY_STATUS[status], dict(error.headers or {})
+            problem = _BY_STATUS[status]
+            headers = dict(error.headers or {})
         case DatabaseUnavailable():
             problem = OUTCOME_UNKNOWN if error.may_have_run else NOT_EXECUTED
             message = "database misconfigured" if error.misconfigured else "database unavailable"

@@ -87,7 +87,8 @@ class Wait:
         }
 
 
-current_wait: ContextVar[Wait | None] = ContextVar("current_wait", default=None)
+current_wait: ContextVar[Wait] = ContextVar("current_wait")
+"""Of the request that runs in this context."""
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def wait_until_deadline(connection: extensions.connection) -> None:
     """Wait until a connection's socket is ready (psycopg2's wait callback)."""
-    wait = current_wait.get() or Wait()
+    wait = current_wait.get(Wait())  # else without an end
     wait.end_lookup()
     while (needed := connection.poll()) != extensions.POLL_OK:
         wait.state = connection.info.status

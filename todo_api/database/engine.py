@@ -83,7 +83,7 @@ class Database:
                 yield session
         finally:
             wait.ended = time.monotonic()
-            current_wait.set(None)
+            current_wait.set(Wait())
 
     def _create_engine(self) -> Engine:
         extensions.set_wait_callback(wait_until_deadline)
@@ -110,7 +110,7 @@ class Database:
         parameters: dict[str, Any],
         *_: object,
     ) -> tuple[str, dict[str, Any]]:
-        wait = current_wait.get() or Wait()
+        wait = current_wait.get()
         wait.statement_started = time.monotonic()
         # The server gets 90 % of the remaining time, so that its own timeout error still arrives.
         milliseconds = math.ceil(max(0.001, wait.deadline - wait.statement_started) * 900)
@@ -120,7 +120,7 @@ class Database:
 
     def _connect(self) -> extensions.connection:
         """Connect, retrying until the deadline. Nothing has been sent yet, so a retry is safe."""
-        wait = current_wait.get() or Wait()
+        wait = current_wait.get()
         wait.connect_started = time.monotonic()
         pause = BACKOFF_SECONDS[0]
         last_reason = ""

@@ -11,6 +11,13 @@ from sqlalchemy.engine import ExceptionContext
 from todo_api.database.refusals import Refusal, connection_message, refusal_of, was_not_forwarded
 from todo_api.models.tables import User
 
+# The schema is not as the code needs it.
+_OF_THE_SCHEMA = (
+    "42501",  # insufficient_privilege
+    "42P01",  # undefined_table: the migrations have not run
+    "42703",  # undefined_column: the same
+    "42P10",  # invalid_column_reference: no unique index for ON CONFLICT
+)
 # SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of
 # the caller or the code (https://www.postgresql.org/docs/current/errcodes-appendix.html). Any other
 # SQLSTATE is a bug.
@@ -18,10 +25,7 @@ _MISCONFIGURED = (
     "22023",  # invalid_parameter_value: the role to switch to does not exist
     "28",  # invalid authorization specification
     "3D000",  # invalid_catalog_name: the database does not exist
-    "42501",  # insufficient_privilege
-    "42P01",  # undefined_table: the migrations have not run
-    "42703",  # undefined_column: the same
-    "42P10",  # invalid_column_reference: no unique index for ON CONFLICT
+    *_OF_THE_SCHEMA,
 )
 _REFUSED = (
     *_MISCONFIGURED,
@@ -35,10 +39,7 @@ _REFUSED = (
 )
 
 # SQLSTATE prefixes whose message may name a table, a column or the role, and never a value.
-_WITHOUT_INPUT = (
-    *("42501", "42703", "42P01", "42P10"),  # see above
-    *("25006", "40", "53", "55", "57"),
-)
+_WITHOUT_INPUT = (*_OF_THE_SCHEMA, "25006", "40", "53", "55", "57")
 
 FOREIGN_KEY_VIOLATIONS = ("23503", "23001")
 """The second is that of RESTRICT, since PostgreSQL 18."""

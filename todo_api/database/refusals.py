@@ -16,14 +16,19 @@ _LOGIN_REFUSED = (
     "role .*does not exist",
     "is not permitted to log in",
 )
-# Somebody has to change the configuration.
-_MISTAKES = (
-    *_LOGIN_REFUSED,
-    "(database|user) .*does not exist",
-    "no such database",  # PgBouncer
+# A server has refused a login that has a right password.
+_LOGIN_FORBIDDEN = (
+    "database .*does not exist",
     "permission denied for database",
     "no pg_hba.conf entry",
     "unsupported startup parameter",  # PgBouncer
+)
+# Somebody has to change the configuration.
+_MISTAKES = (
+    *_LOGIN_REFUSED,
+    *_LOGIN_FORBIDDEN,
+    "user .*does not exist",
+    "no such database",  # PgBouncer
     # libpq's own: https://github.com/postgres/postgres/tree/REL_17_STABLE/src/interfaces/libpq
     r"invalid .*\b(value|number)\b",
     "invalid SSL protocol version range",
@@ -54,14 +59,18 @@ _SERVER_BUSY = (
     "too many (clients|connections)",
     "connection slots are reserved",
 )
-_TEMPORARY = (
-    *_SERVER_BUSY,
-    "terminating connection",
-    "[Tt]imed? ?out",
-    "no more connections allowed",  # PgBouncer
+# PgBouncer has no server connection.
+_NO_SERVER_CONNECTION = (
     "server_login_retry|server login has been failing",
     "query_wait_timeout",
     "cannot connect to server",
+)
+_TEMPORARY = (
+    *_SERVER_BUSY,
+    *_NO_SERVER_CONNECTION,
+    "terminating connection",
+    "[Tt]imed? ?out",
+    "no more connections allowed",  # PgBouncer
     # Neon's proxy
     "Control plane request failed",
     "Couldn't connect to compute node",
@@ -71,17 +80,7 @@ _TEMPORARY = (
 )
 # PgBouncer had no server connection for the statement, and so did not send it on. It hands on what
 # PostgreSQL said to its login, and cuts its own message at 127 bytes.
-_NOT_FORWARDED = (
-    *_LOGIN_REFUSED,
-    *_SERVER_BUSY,
-    "query_wait_timeout",
-    "server_login_retry|server login has been failing",
-    "cannot connect to server",
-    "database .*does not exist",
-    "permission denied for database",
-    "no pg_hba.conf entry",
-    "unsupported startup parameter",
-)
+_NOT_FORWARDED = (*_LOGIN_REFUSED, *_LOGIN_FORBIDDEN, *_SERVER_BUSY, *_NO_SERVER_CONNECTION)
 
 _SEVERITY = r"\b(FATAL|ERROR|PANIC):  "
 

@@ -111,9 +111,9 @@ def neon_options(url: str) -> dict[str, str]:
     servers, PgBouncer before 1.25 hangs
     (https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION).
     """
-    if not is_neon(url):
-        return {}
     parts = parse_dsn(url)
+    if not is_neon(parts["host"]):
+        return {}
     options = {"require_auth": "scram-sha-256"}
     # libpq allows it with these only.
     if parts.get("sslmode") in ("require", "verify-ca", "verify-full"):
@@ -121,7 +121,6 @@ def neon_options(url: str) -> dict[str, str]:
     return {name: value for name, value in options.items() if name not in parts}
 
 
-def is_neon(url: str) -> bool:
-    """Return whether the URL names one of Neon's hosts."""
-    host: str = parse_dsn(url)["host"]
+def is_neon(host: str) -> bool:
+    """Return whether this is one of Neon's hosts."""
     return host.endswith(".neon.tech")

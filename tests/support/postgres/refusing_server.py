@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+from dev.lab.protocol import error_response
+
 
 @contextmanager
 def refusing_server(message: str, sqlstate: str = "XX000") -> Iterator[SimpleNamespace]:
@@ -27,8 +29,7 @@ def refusing_server(message: str, sqlstate: str = "XX000") -> Iterator[SimpleNam
                 self.wfile.write(b"N")
                 size, _ = struct.unpack("!II", self.rfile.read(8))
             self.rfile.read(size - 8)
-            fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{message}\0\0".encode()
-            self.wfile.write(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+            self.wfile.write(error_response("FATAL", sqlstate, message))
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
         seen.uri = f"postgresql://user:s3cr3t@127.0.0.1:{server.server_address[1]}/db"
