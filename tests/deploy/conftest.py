@@ -1,11 +1,12 @@
 """Fixtures: a copy of the project to deploy, and the function's login on a cluster of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.aws.serverless import Project
+from tests.support.aws.serverless import STAGES, Project
 from tests.support.postgres.clusters import neon_like
 from tests.support.postgres.logins import created, new_stage
 
@@ -14,6 +15,20 @@ from tests.support.postgres.logins import created, new_stage
 def project(tmp_path: Path) -> Project:
     """A copy of the project to deploy."""
     return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    """Package the project for a stage, once for all tests that only look at it."""
+
+    @cache
+    def package(stage: str) -> Project:
+        project = Project(tmp_path_factory.mktemp(stage))
+        outcome = project.run("package", "--stage", stage, *STAGES[stage])
+        assert outcome.returncode == 0, outcome.stderr
+        return project
+
+    return package
 
 
 @pytest.fixture(

@@ -11,28 +11,22 @@ from psycopg2.extensions import parse_dsn
 from dev.lab.ports import free_port
 from migrations.__main__ import migrate
 from tests.support.aws.log_lines import lambda_log_lines
-from tests.support.aws.serverless import Project
+from tests.support.aws.serverless import TOPIC, Project
 from tests.support.http.apps import app_on
 
 pytestmark = pytest.mark.node
 
-TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
-OPTIONS = {"dev": [], "branch-login": ["--param", f"alarm-topic={TOPIC}"]}
 
-
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=["dev", "branch-login"])
 def stage(request: pytest.FixtureRequest) -> str:
     """A stage without and one with a topic."""
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def resources(stage: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture
+def resources(stage: str, packaged: Callable[[str], Project]) -> dict[str, Any]:
     """The resources of the stage's stack."""
-    project = Project(tmp_path_factory.mktemp(stage))
-    outcome = project.run("package", "--stage", stage, *OPTIONS[stage])
-    assert outcome.returncode == 0, outcome.stderr
-    return project.resources
+    return packaged(stage).resources
 
 
 def test_alarms_watch_errors_latency_and_throttles(stage: str, resources: dict[str, Any]) -> None:

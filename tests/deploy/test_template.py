@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -14,27 +15,10 @@ import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn
 from deploy import build
 from dev import ROOT
 from tests.support.aws.cloudformation import findings
-from tests.support.aws.serverless import CANARY, Project
+from tests.support.aws.serverless import CANARY, KEY, STAGES, Project
 from todo_api.settings import Settings
 
 pytestmark = pytest.mark.node
-
-TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
-KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
-COMMANDS = {
-    "dev": [],
-    "prod": ["--param", "identity-source=authorizer"],
-    "branch-login": [
-        *("--param", "architecture=x86_64"),
-        *("--param", f"alarm-topic={TOPIC}"),
-        *("--param", f"database-url-key={KEY}"),
-        *("--param", "tracing=true"),
-        *("--param", "reserved-concurrency=5"),
-        *("--param", "requests-per-second=7"),
-        *("--param", "cors-origins=https://login.example"),
-    ],
-}
-"""The options of each stage. Together they use the default and another value of every setting."""
 
 RESOURCES = {
     "ServerlessDeploymentBucket": "AWS::S3::Bucket",
@@ -68,19 +52,16 @@ RESOURCES = {
 }
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
+@pytest.fixture(scope="module", params=STAGES)
 def stage(request: pytest.FixtureRequest) -> str:
     """Each stage in turn."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def project(stage: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(stage: str, packaged: Callable[[str], Project]) -> Project:
     """The project packaged for the stage."""
-    project = Project(tmp_path_factory.mktemp(stage))
-    outcome = project.run("package", "--stage", stage, *COMMANDS[stage])
-    assert outcome.returncode == 0, outcome.stderr
-    return project
+    return packaged(stage)
 
 
 @pytest.fixture

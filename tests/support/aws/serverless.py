@@ -28,6 +28,23 @@ with zipfile.ZipFile(output, "w") as archive:
 """
 """A fast replacement for deploy/build.py, which test_build.py tests."""
 
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
+STAGES: dict[str, list[str]] = {
+    "dev": [],
+    "prod": ["--param", "identity-source=authorizer"],
+    "branch-login": [
+        *("--param", "architecture=x86_64"),
+        *("--param", f"alarm-topic={TOPIC}"),
+        *("--param", f"database-url-key={KEY}"),
+        *("--param", "tracing=true"),
+        *("--param", "reserved-concurrency=5"),
+        *("--param", "requests-per-second=7"),
+        *("--param", "cors-origins=https://login.example"),
+    ],
+}
+"""The options of each stage. Together they use the default and another value of every setting."""
+
 
 class Project:
     """A copy of the project."""
