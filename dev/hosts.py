@@ -6,11 +6,12 @@ server on loopback under its own name, and so without CORS.
 
 import re
 
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from todo_api.api.problems import MEDIA_TYPE, ProblemType
+from todo_api.api.handlers import problem_response
+from todo_api.api.problems import ProblemType
 
 _LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 
@@ -31,8 +32,5 @@ class LocalHosts:
         if len(hosts) == 1 and _LOCAL_HOST.fullmatch(hosts[0]):
             await self.app(scope, receive, send)
             return
-        problem = MISDIRECTED_REQUEST
-        scope["state"]["problem"] = problem.name  # for the log
-        body = problem.body(scope["state"]["request_id"], ())
-        response = JSONResponse(body, problem.status, media_type=MEDIA_TYPE)
+        response = problem_response(Request(scope), MISDIRECTED_REQUEST)
         await response(scope, receive, send)

@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from todo_api.api import docs, health, openapi, todos
+from todo_api.api.handlers import EXCEPTION_HANDLERS
 from todo_api.api.middleware import RequestMiddleware
-from todo_api.api.problems import HANDLED, problem_handler
 from todo_api.database.engine import Database
 from todo_api.database.url import url_reader
 from todo_api.settings import Settings
@@ -69,8 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             ),
             Middleware(RequestMiddleware),
         ],
-        # FastAPI has its own handlers for these two. RequestMiddleware handles all others.
-        exception_handlers=dict.fromkeys(HANDLED, problem_handler),
+        exception_handlers=EXCEPTION_HANDLERS,
     )
     app.state.settings = settings
     read_url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)
@@ -79,7 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     app.include_router(docs.router)
     # FastAPI's documented way to change the document.
-    app.openapi = cache(lambda: openapi.document(app, settings.identity_source))  # type: ignore[method-assign]
+    document = cache(lambda: openapi.document(app, settings.identity_source))
+    app.openapi = document  # type: ignore[method-assign]
     return app
 
 

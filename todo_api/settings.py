@@ -36,12 +36,14 @@ def drop_libpq_variables() -> None:
 
 def _origins(value: object) -> tuple[str, ...]:
     """Split a comma-separated list of origins, as browsers send them (RFC 6454, section 6.2)."""
-    origins = tuple(origin.strip() for origin in str(value).split(",") if origin.strip())
-    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError("must list origins such as https://app.example, separated by commas")
-    if any(_DEFAULT_PORT.fullmatch(origin) for origin in origins):
-        raise ValueError("must leave out :443 of https and :80 of http, as browsers do")
-    return origins
+    origins = [origin.strip() for origin in str(value).split(",")]
+    origins = [origin for origin in origins if origin]
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError("must list origins such as https://app.example, separated by commas")
+        if _DEFAULT_PORT.fullmatch(origin):
+            raise ValueError("must leave out :443 of https and :80 of http, as browsers do")
+    return tuple(origins)
 
 
 class Settings(BaseSettings):
@@ -54,7 +56,11 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # it may be a password
     )
 
-    neon_database_url: Annotated[str | None, BeforeValidator(libpq_url), Field(repr=False)] = None
+    neon_database_url: Annotated[
+        str | None,
+        BeforeValidator(libpq_url),
+        Field(repr=False),
+    ] = None
     """The connection URL of Neon's pooled endpoint. A secret."""
 
     neon_database_url_parameter: Annotated[str | None, Field(min_length=1)] = None

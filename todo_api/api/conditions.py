@@ -2,39 +2,49 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Header
 
 from todo_api.models.fields import SOME_ETAG, version_of
 from todo_api.models.tables import IDEMPOTENCY_KEY_MAX
 
-_IF_MATCH = "Write only if this is still the `etag`, else 412. `*` means any."
-_IF_NONE_MATCH = "Answer 304 without a body if this is still the `etag`."
-_IDEMPOTENCY_KEY = (
-    "Makes a retry safe: the first create with this key creates, later ones return it."
-)
-_TAGS = [SOME_ETAG]
-_KEYS = ["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"]
-
-# Visible ASCII.
-_KEY: dict[str, Any] = {"min_length": 1, "max_length": IDEMPOTENCY_KEY_MAX, "pattern": "^[!-~]+$"}
-
 IfMatchHeader = Annotated[
-    str | None, Header(alias="If-Match", description=_IF_MATCH, examples=_TAGS)
+    str | None,
+    Header(
+        alias="If-Match",
+        description="Write only if this is still the `etag`, else 412. `*` means any.",
+        examples=[SOME_ETAG],
+    ),
 ]
 IfNoneMatchHeader = Annotated[
-    str | None, Header(alias="If-None-Match", description=_IF_NONE_MATCH, examples=_TAGS)
+    str | None,
+    Header(
+        alias="If-None-Match",
+        description="Answer 304 without a body if this is still the `etag`.",
+        examples=[SOME_ETAG],
+    ),
 ]
 IdempotencyKeyHeader = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", description=_IDEMPOTENCY_KEY, examples=_KEYS, **_KEY),
+    Header(
+        alias="Idempotency-Key",
+        description=(
+            "Makes a retry safe: the first create with this key creates, later ones return it."
+        ),
+        min_length=1,
+        max_length=IDEMPOTENCY_KEY_MAX,
+        pattern="^[!-~]+$",  # visible ASCII
+        examples=["4f1c2a7e-9d35-4a7b-8f0e-2b6c1d3e5a90"],
+    ),
 ]
 
 _ENTITY_TAG = re.compile('(W/)?("[^"]*")')
 
 
-async def if_match_versions(if_match: IfMatchHeader = None) -> frozenset[datetime] | None:
+async def if_match_versions(
+    if_match: IfMatchHeader = None,
+) -> frozenset[datetime] | None:
     """Return the versions that `If-Match` allows, or None for any.
 
     Weak tags and tags of others allow nothing (RFC 9110, section 13.1.1).

@@ -24,7 +24,10 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """The process and its database work."""
 
-    status: Annotated[str, Field(description="Always `ready`.", examples=["ready"])]
+    status: Annotated[
+        str,
+        Field(description="Always `ready`.", examples=["ready"]),
+    ]
 
 
 @router.get("/health")

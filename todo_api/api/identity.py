@@ -29,7 +29,9 @@ _USER_ID = re.compile(rf"[\x21-\x7e]{{1,{USER_ID_MAX}}}")
 
 
 def user_id_of(
-    source: Literal["header", "authorizer"], headers: Sequence[str], event: Mapping[str, Any] | None
+    source: Literal["header", "authorizer"],
+    headers: Sequence[str],
+    event: Mapping[str, Any] | None,
 ) -> str:
     """Return the caller's user id.
 

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from todo_api.api.problems import problem_handler
+from todo_api.api.handlers import unexpected_exception
 
 logger = logging.getLogger("todo_api")
 
@@ -55,7 +55,7 @@ class RequestMiddleware:
         except Exception as error:
             if status:
                 raise
-            response = await problem_handler(Request(inner), error)
+            response = await unexpected_exception(Request(inner), error)
             await response(inner, receive, send_response)
         finally:
             logger.info(

@@ -45,7 +45,10 @@ _SECURITY_SCHEMES = {
 }
 
 
-def document(app: FastAPI, identity_source: Literal["header", "authorizer"]) -> dict[str, Any]:
+def document(
+    app: FastAPI,
+    identity_source: Literal["header", "authorizer"],
+) -> dict[str, Any]:
     """Build the document, with the security scheme of the identity source.
 
     Raises:

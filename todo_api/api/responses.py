@@ -14,7 +14,8 @@ Responses = dict[int | str, dict[str, Any]]
 def documented_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     """Return response headers in OpenAPI's form."""
     return {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in headers.items()
     }
 
 
@@ -22,21 +23,34 @@ def error_responses(*problems: ProblemType) -> Responses:
     """Return the OpenAPI responses of errors, for FastAPI's `responses`."""
     responses: Responses = {}
     for problem in problems:
-        response = responses.setdefault(
-            problem.status, {"description": problem.detail, "headers": {}, "content": {}}
-        )
+        if problem.status not in responses:
+            content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+            responses[problem.status] = {
+                "description": problem.detail,
+                "headers": {},
+                "content": {MEDIA_TYPE: content},
+            }
+        response = responses[problem.status]
         response["headers"] |= documented_headers(problem.headers)
-        content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
-        examples = response["content"].setdefault(MEDIA_TYPE, content)["examples"]
-        value = problem.body("6ad12249-341b-4e17-8510-3b7ec7623c18", problem.errors)
-        examples[problem.name.replace(":", "-")] = {"summary": problem.detail, "value": value}
+        response["content"][MEDIA_TYPE]["examples"] |= _example(problem)
     return responses
+
+
+def _example(problem: ProblemType) -> dict[str, Any]:
+    value = problem.of_request("6ad12249-341b-4e17-8510-3b7ec7623c18", problem.example)
+    return {
+        problem.name.replace(":", "-"): {
+            "summary": problem.detail,
+            "value": value.model_dump(by_alias=True, exclude_defaults=True),
+        }
+    }
 
 
 def merge_patch(model: type[BaseModel]) -> dict[str, Any]:
     """Return what FastAPI's `openapi_extra` needs for a body that may be a JSON merge patch."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"content": {"application/merge-patch+json": {"schema": schema}}}}
+    content = {"application/merge-patch+json": {"schema": schema}}
+    return {"requestBody": {"content": content}}
 
 
 _ETAG = documented_headers({"ETag": "The item's `etag`."})

@@ -35,11 +35,17 @@ from todo_api.models.fields import SOME_ID
 from todo_api.models.todos import TodoCreate, TodoPage, TodoPublic, TodoQuery, TodoUpdate
 
 # `id` is a builtin function, so the parameter has another name in Python.
-TodoIdInPath = Annotated[UUID, Path(alias="id", description="The todo's id.", examples=[SOME_ID])]
+TodoIdInPath = Annotated[
+    UUID,
+    Path(alias="id", description="The todo's id.", examples=[SOME_ID]),
+]
 
 
 # Async, because FastAPI would run a plain function in a thread of its own.
-async def todos_of_caller(session: CallerSession, user_id: CurrentUser) -> TodoRepository:
+async def todos_of_caller(
+    session: CallerSession,
+    user_id: CurrentUser,
+) -> TodoRepository:
     """Return the caller's repository."""
     return TodoRepository(session, user_id)
 
@@ -128,14 +134,21 @@ def update_todo(
     response_class=Response,  # the default would send a Content-Type without a body
     responses=WRITE_PROBLEMS,
 )
-def delete_todo(todo_id: TodoIdInPath, todos: TodosDep, versions: IfMatchVersions) -> None:
+def delete_todo(
+    todo_id: TodoIdInPath,
+    todos: TodosDep,
+    versions: IfMatchVersions,
+) -> None:
     """Delete a todo permanently."""
     todos.delete(todo_id, versions)
 
 
 @router.post("/{id}/toggle", responses=ITEM | WRITE_PROBLEMS)
 def toggle_todo(
-    todo_id: TodoIdInPath, todos: TodosDep, response: Response, versions: IfMatchVersions
+    todo_id: TodoIdInPath,
+    todos: TodosDep,
+    response: Response,
+    versions: IfMatchVersions,
 ) -> TodoPublic:
     """Toggle whether a todo is completed."""
     return _tagged(todos.toggle(todo_id, versions), response)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 ERRORS_MAX = 20
 
@@ -13,8 +13,11 @@ ERRORS_MAX = 20
 class InvalidPart(BaseModel):
     """An invalid part of the request."""
 
+    model_config = ConfigDict(validate_by_name=True)
+
     part: Annotated[
-        Literal["body", "query", "path", "header"], Field(alias="in", description="Where it is.")
+        Literal["body", "query", "path", "header"],
+        Field(alias="in", description="Where it is."),
     ]
     field: Annotated[
         str, Field(description="Its name; empty for the whole body, and for odd names.")
@@ -22,21 +25,21 @@ class InvalidPart(BaseModel):
     detail: Annotated[str, Field(description="What is wrong with it, for people.")]
 
 
-def invalid_parts(error: RequestValidationError) -> Sequence[Mapping[str, str]]:
+def invalid_parts(error: RequestValidationError) -> Sequence[InvalidPart]:
     """Return the first invalid parts."""
     return [_invalid_part(found) for found in error.errors()[:ERRORS_MAX]]
 
 
-def _invalid_part(found: Mapping[str, Any]) -> Mapping[str, str]:
+def _invalid_part(found: Mapping[str, Any]) -> InvalidPart:
     part, *names = found["loc"]
     name = ".".join(map(str, names))
     # The name of an unknown field is user input: repeat it only if it is a plain identifier.
     is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name)
-    return {
-        "in": part,
-        "field": name if is_plain else "",
-        "detail": _DETAILS.get(found["type"]) or found["msg"],
-    }
+    return InvalidPart(
+        part=part,
+        field=name if is_plain else "",
+        detail=_DETAILS.get(found["type"]) or found["msg"],
+    )
 
 
 _DETAILS = {

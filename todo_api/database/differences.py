@@ -56,7 +56,9 @@ def isolation_differences(facts: Facts) -> list[Difference]:
 def _of_role(facts: Facts) -> Iterator[Difference]:
     if facts.attributes is None:
         yield Difference(
-            f"the role {ROLE} is missing", f"CREATE ROLE {ROLE} NOLOGIN", is_repairable=True
+            f"the role {ROLE} is missing",
+            f"CREATE ROLE {ROLE} NOLOGIN",
+            is_repairable=True,
         )
     if not facts.may_switch:
         option = " WITH SET TRUE" if facts.server_version >= 160_000 else ""
@@ -108,7 +110,10 @@ def reset(facts: Facts, setting: str) -> str:
     )
 
 
-def _of_row_security(relation: Relation, described: TableIsolation) -> Iterator[Difference]:
+def _of_row_security(
+    relation: Relation,
+    described: TableIsolation,
+) -> Iterator[Difference]:
     condition = described.condition
     own_rows = Policy(
         name=POLICY,
@@ -126,7 +131,9 @@ def _of_row_security(relation: Relation, described: TableIsolation) -> Iterator[
         verb = "ENABLE" if should_be_on else "DISABLE"
         what = f"row-level security is {state} on {relation.name}"
         yield Difference(
-            what, f"ALTER TABLE {relation} {verb} ROW LEVEL SECURITY", is_repairable=True
+            what,
+            f"ALTER TABLE {relation} {verb} ROW LEVEL SECURITY",
+            is_repairable=True,
         )
 
 
@@ -144,7 +151,10 @@ def _other_policies(relation: Relation, condition: str | None) -> Difference:
     return Difference(what, "; ".join(statements), is_repairable=True)
 
 
-def _of_rights(relation: Relation, described: TableIsolation) -> Iterator[Difference]:
+def _of_rights(
+    relation: Relation,
+    described: TableIsolation,
+) -> Iterator[Difference]:
     # A column of a later revision than the database's is not there yet.
     columns = {f"({quoted(column)})" for column in relation.columns}
     wanted = {right for right in described.rights if right.partition(" ")[2] in {"", *columns}}

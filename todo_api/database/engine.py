@@ -68,7 +68,12 @@ class Database:
         self._engine = self._create_engine()
 
     @contextmanager
-    def session(self, *, user_id: str, timeout_seconds: float) -> Iterator[Session]:
+    def session(
+        self,
+        *,
+        user_id: str,
+        timeout_seconds: float,
+    ) -> Iterator[Session]:
         """Open a session for one request of a user.
 
         `Session.info["wait"]` says what the request has waited for.

@@ -128,8 +128,11 @@ def _user_was_deleted(error: psycopg2.Error) -> bool:
 def _violated_key(error: BaseException) -> sa.ForeignKeyConstraint | None:
     if not isinstance(error, psycopg2.Error) or error.pgcode not in FOREIGN_KEY_VIOLATIONS:
         return None
-    keys = [key for table in User.metadata.sorted_tables for key in table.foreign_key_constraints]
-    return next((key for key in keys if key.name == error.diag.constraint_name), None)
+    for table in User.metadata.sorted_tables:
+        for key in table.foreign_key_constraints:
+            if key.name == error.diag.constraint_name:
+                return key
+    return None
 
 
 def _field_of(key: sa.ForeignKeyConstraint) -> str | None:

@@ -27,7 +27,7 @@ def check_ready(session: Session, *, every_column: bool = False) -> None:
         NotReady: it does not.
     """
     facts = read_facts(session.connection(), every_column=every_column)
-    found = [*isolation_differences(facts), *schema_differences(facts)]
+    found = isolation_differences(facts) + schema_differences(facts)
     if found:
         raise NotReady("; ".join(difference.what for difference in found))
 
@@ -39,35 +39,54 @@ def schema_differences(facts: Facts) -> list[Difference]:
     }
     found: list[Difference] = []
     for table in SQLModel.metadata.sorted_tables:
-        if table.name in present:
-            found += _of_definition(table, present[table.name], facts)
-        else:
+        relation = present.get(table.name)
+        if relation is None:
             what = f"the table {table.name} is missing"
             found.append(Difference(what, "", is_made_by_revision=True))
+        else:
+            found += _of_search_path(relation, facts)
+            found += _of_columns(table, relation)
+            found += _of_unique_indexes(table, relation)
     return found
 
 
-def _of_definition(table: sa.Table, relation: Relation, facts: Facts) -> Iterator[Difference]:
+def _of_search_path(relation: Relation, facts: Facts) -> Iterator[Difference]:
     if not relation.is_on_search_path:
         what = f"the search path does not lead to {relation}"
         yield Difference(what, reset(facts, "search_path"))
+
+
+def _of_columns(table: sa.Table, relation: Relation) -> Iterator[Difference]:
     for column in table.columns:
-        if column.name not in relation.columns:
-            what = f"{table.name} lacks the column {column.name}"
-            sql = f"ALTER TABLE {relation} ADD COLUMN {_ddl(CreateColumn(column))}"
-            may_be_added = column.nullable or column.server_default is not None  # to a row
-            yield Difference(what, sql if may_be_added else "", is_made_by_revision=True)
+        if column.name in relation.columns:
+            continue
+        what = f"{table.name} lacks the column {column.name}"
+        sql = ""
+        # Else no statement can add it to the rows that are there.
+        if column.nullable or column.server_default is not None:
+            definition = _ddl(CreateColumn(column))
+            sql = f"ALTER TABLE {relation} ADD COLUMN {definition}"
+        yield Difference(what, sql, is_made_by_revision=True)
+
+
+def _of_unique_indexes(
+    table: sa.Table,
+    relation: Relation,
+) -> Iterator[Difference]:
     for constraint in table.constraints:
         is_unique = isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
         if is_unique and constraint.name not in relation.unique_indexes:
             what = f"{table.name} lacks {constraint.name}"
-            yield Difference(what, _ddl(AddConstraint(constraint, isolate_from_table=False)))
+            sql = _ddl(AddConstraint(constraint, isolate_from_table=False))
+            yield Difference(what, sql)
     for index in table.indexes:
         if index.unique and index.name not in relation.unique_indexes:
             what = f"{table.name} lacks the unique index {index.name}, or it is invalid"
-            drop = f"DROP INDEX IF EXISTS {SCHEMA}.{quoted(str(index.name))}"
-            yield Difference(what, f"{drop}; {_ddl(CreateIndex(index))}")
+            name = quoted(str(index.name))
+            sql = f"DROP INDEX IF EXISTS {SCHEMA}.{name}; {_ddl(CreateIndex(index))}"
+            yield Difference(what, sql)
 
 
 def _ddl(element: Any) -> str:
-    return " ".join(str(element.compile(dialect=DIALECT)).split())
+    sql = str(element.compile(dialect=DIALECT))
+    return " ".join(sql.split())

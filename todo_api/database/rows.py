@@ -28,18 +28,24 @@ def insert_row(table: sa.Table, user_id: str, values: Mapping[str, Any]) -> Inse
     """Insert a row of the user, and the user if it is their first row of all."""
     # WITH new_user AS (INSERT INTO users (id) VALUES ('alice') ON CONFLICT DO NOTHING)
     # INSERT INTO todos (user_id, …) VALUES ('alice', …)
-    user = insert(User).values(id=user_id).on_conflict_do_nothing().cte("new_user")
-    return insert(table).add_cte(user).values({table.info["owner"]: user_id, **values})
+    new_user = insert(User).values(id=user_id).on_conflict_do_nothing().cte("new_user")
+    row = {table.info["owner"]: user_id, **values}
+    return insert(table).add_cte(new_user).values(row)
 
 
 def select_row(table: sa.Table, user_id: str, row_id: UUID) -> sa.Select[Any]:
     """Select one row."""
     # SELECT * FROM todos WHERE user_id = 'alice' AND id = '…'
-    return sa.select(table).where(owned(table, user_id), table.columns.id == row_id)
+    has_id = table.columns.id == row_id
+    return sa.select(table).where(owned(table, user_id), has_id)
 
 
 def select_page(
-    table: sa.Table, user_id: str, filters: Mapping[str, Any], limit: int, cursor: Cursor | None
+    table: sa.Table,
+    user_id: str,
+    filters: Mapping[str, Any],
+    limit: int,
+    cursor: Cursor | None,
 ) -> sa.Select[Any]:
     """Select the newest rows, or those after the cursor, and one more if there is.
 
@@ -92,15 +98,17 @@ def update_row(
         return _read_row(table, user_id, row_id, versions)
     # UPDATE todos SET …, updated_at = greatest(clock_timestamp(), updated_at + '1 microsecond')
     # Now, but always later than the previous value, even if the clock was set back.
-    updated_at = sa.func.greatest(
-        sa.func.clock_timestamp(), table.columns.updated_at + timedelta(microseconds=1)
-    )
+    later = table.columns.updated_at + timedelta(microseconds=1)
+    updated_at = sa.func.greatest(sa.func.clock_timestamp(), later)
     write = sa.update(table).values(**values, updated_at=updated_at)
     return _write_row(table, user_id, row_id, write, versions)
 
 
 def delete_row(
-    table: sa.Table, user_id: str, row_id: UUID, versions: Collection[datetime] | None
+    table: sa.Table,
+    user_id: str,
+    row_id: UUID,
+    versions: Collection[datetime] | None,
 ) -> sa.Executable:
     """Delete one row if it has one of these versions, or any if None. See `_write_row`."""
     return _write_row(table, user_id, row_id, sa.delete(table), versions)
@@ -114,7 +122,8 @@ def _write_row(
     versions: Collection[datetime] | None,
 ) -> sa.Executable:
     """Return a statement whose result `written_row` reads."""
-    write = write.where(owned(table, user_id), table.columns.id == row_id).returning(table)
+    has_id = table.columns.id == row_id
+    write = write.where(owned(table, user_id), has_id).returning(table)
     if versions is None:
         return write
     # WITH target AS (SELECT … WHERE user_id = 'alice' AND id = '…' FOR UPDATE),
@@ -123,19 +132,24 @@ def _write_row(
     # FOR UPDATE: the version is compared after concurrent writes.
     target = select_row(table, user_id, row_id).with_for_update().cte("target")
     has_version = target.columns.updated_at.in_(versions)
-    written = write.where(table.columns.id == target.columns.id, has_version).cte("written")
+    is_target = table.columns.id == target.columns.id
+    written = write.where(is_target, has_version).cte("written")
     return written.select().select_from(target.outerjoin(written, sa.true()))
 
 
 def _read_row(
-    table: sa.Table, user_id: str, row_id: UUID, versions: Collection[datetime] | None
+    table: sa.Table,
+    user_id: str,
+    row_id: UUID,
+    versions: Collection[datetime] | None,
 ) -> sa.Executable:
     """Return a statement that changes nothing, with a result like that of `_write_row`."""
     read = select_row(table, user_id, row_id)
     if versions is None:
         return read
     target = read.cte("target")
-    found = sa.select(target).where(target.columns.updated_at.in_(versions)).cte("found")
+    has_version = target.columns.updated_at.in_(versions)
+    found = sa.select(target).where(has_version).cte("found")
     return found.select().select_from(target.outerjoin(found, sa.true()))
 
 

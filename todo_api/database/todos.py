@@ -53,9 +53,11 @@ class TodoRepository:
         Raises:
             IdempotencyKeyReused: the key has created a todo with another request.
         """
-        request_hash = todo.request_hash() if idempotency_key is not None else None
-        key = {"idempotency_key": idempotency_key, "request_hash": request_hash}
-        statement = rows.insert_row(TODOS, self._user_id, todo.model_dump() | key)
+        request_hash = None if idempotency_key is None else todo.request_hash()
+        values = todo.model_dump()
+        values["idempotency_key"] = idempotency_key
+        values["request_hash"] = request_hash
+        statement = rows.insert_row(TODOS, self._user_id, values)
         # Without a key there is no conflict.
         statement = statement.on_conflict_do_update(
             index_elements=["user_id", "idempotency_key"],
@@ -72,7 +74,8 @@ class TodoRepository:
         """Return one page of the todos, newest first."""
         filters = filters_of(query)
         statement = rows.select_page(TODOS, self._user_id, filters, query.limit, query.cursor)
-        found, next_cursor = rows.page_of(self._execute(statement), filters, query.limit)
+        result = self._execute(statement)
+        found, next_cursor = rows.page_of(result, filters, query.limit)
         items = [TodoPublic.model_validate(row) for row in found]
         return TodoPage(items=items, next_cursor=next_cursor)
 
@@ -82,11 +85,15 @@ class TodoRepository:
         Raises:
             TodoNotFound: the user has no todo with this id.
         """
-        row = self._execute(rows.select_row(TODOS, self._user_id, todo_id)).one_or_none()
+        statement = rows.select_row(TODOS, self._user_id, todo_id)
+        row = self._execute(statement).one_or_none()
         return self._found(row)
 
     def replace(
-        self, todo_id: UUID, todo: TodoCreate, versions: Collection[datetime] | None = None
+        self,
+        todo_id: UUID,
+        todo: TodoCreate,
+        versions: Collection[datetime] | None = None,
     ) -> TodoPublic:
         """Replace the fields that callers set.
 
@@ -102,15 +109,23 @@ class TodoRepository:
         return self._change(todo_id, todo.model_dump(), versions)
 
     def update(
-        self, todo_id: UUID, patch: TodoUpdate, versions: Collection[datetime] | None = None
+        self,
+        todo_id: UUID,
+        patch: TodoUpdate,
+        versions: Collection[datetime] | None = None,
     ) -> TodoPublic:
         """Change the fields that the patch contains; an empty patch only reads.
 
         Raises like `replace`.
         """
-        return self._change(todo_id, patch.model_dump(exclude_unset=True), versions)
+        values = patch.model_dump(exclude_unset=True)
+        return self._change(todo_id, values, versions)
 
-    def toggle(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> TodoPublic:
+    def toggle(
+        self,
+        todo_id: UUID,
+        versions: Collection[datetime] | None = None,
+    ) -> TodoPublic:
         """Flip `is_completed` in the database, so that concurrent toggles all count.
 
         Raises like `replace`.
@@ -118,16 +133,25 @@ class TodoRepository:
         flipped = sa.not_(TODOS.columns.is_completed)
         return self._change(todo_id, {"is_completed": flipped}, versions)
 
-    def delete(self, todo_id: UUID, versions: Collection[datetime] | None = None) -> None:
+    def delete(
+        self,
+        todo_id: UUID,
+        versions: Collection[datetime] | None = None,
+    ) -> None:
         """Delete a todo. Raises like `replace`."""
         statement = rows.delete_row(TODOS, self._user_id, todo_id, versions)
-        self._found(rows.written_row(self._execute(statement)))
+        row = rows.written_row(self._execute(statement))
+        self._found(row)
 
     def _change(
-        self, todo_id: UUID, values: dict[str, Any], versions: Collection[datetime] | None
+        self,
+        todo_id: UUID,
+        values: dict[str, Any],
+        versions: Collection[datetime] | None,
     ) -> TodoPublic:
         statement = rows.update_row(TODOS, self._user_id, todo_id, values, versions)
-        return self._found(rows.written_row(self._execute(statement)))
+        row = rows.written_row(self._execute(statement))
+        return self._found(row)
 
     def _found(self, row: sa.Row[Any] | None) -> TodoPublic:
         if row is None:

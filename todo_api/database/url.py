@@ -33,9 +33,9 @@ def libpq_url(value: object) -> str:
     except psycopg2.ProgrammingError as error:
         raise ValueError(_what_libpq_cannot_read(url, str(error))) from None
     # What a password with "@" or "/" leaves behind.
-    odd = {"host": "@", "port": "[^0-9,]", "dbname": "[@/]"}
-    if any(re.search(pattern, parts.get(name, "")) for name, pattern in odd.items()):
-        raise ValueError("has a wrong host, port or database: percent-encode the password")
+    for name, odd in (("host", "@"), ("port", "[^0-9,]"), ("dbname", "[@/]")):
+        if re.search(odd, parts.get(name, "")):
+            raise ValueError("has a wrong host, port or database: percent-encode the password")
     if not parts.get("host") or not parts.get("dbname"):
         raise ValueError("must name a host and a database")
     return url
@@ -71,15 +71,19 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
     from botocore.config import Config
     from botocore.exceptions import ClientError
 
-    retries = {"total_max_attempts": 2, "mode": "standard"}
-    config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries=retries)
+    config = Config(
+        connect_timeout=TIMEOUT_SECONDS,
+        read_timeout=TIMEOUT_SECONDS,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+    )
     client = boto3.client("ssm", config=config)
     logging.getLogger("botocore").setLevel(logging.INFO)  # DEBUG would log the parameter's value
 
     def read() -> str:
         try:
             # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
-            value = client.get_parameter(Name=parameter, WithDecryption=True)["Parameter"]["Value"]
+            answer = client.get_parameter(Name=parameter, WithDecryption=True)
+            value = answer["Parameter"]["Value"]
         except ClientError as error:
             reason = error.response["Error"]["Code"]
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -99,7 +103,10 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
 def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
     """Return the failure to read the URL."""
     return DatabaseUnavailable(
-        may_have_run=False, phase="credentials", reason=reason, misconfigured=misconfigured
+        may_have_run=False,
+        phase="credentials",
+        reason=reason,
+        misconfigured=misconfigured,
     )
 
 

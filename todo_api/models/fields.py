@@ -32,7 +32,8 @@ def _refuse_control_characters(value: str) -> str:
 def _refuse_control_characters_in_text(value: str) -> str:
     if re.search("[\x00-\x08\x0b-\x1f]", value):
         raise PydanticCustomError(
-            "control_characters", "Must not contain control characters but tab and newline"
+            "control_characters",
+            "Must not contain control characters but tab and newline",
         )
     return value
 
@@ -112,10 +113,19 @@ UtcTime = Annotated[
     Field(json_schema_extra={"format": "date-time"}, examples=[SOME_TIME]),
 ]
 Id = Annotated[UUID, Field(description="Made by the server.", examples=[SOME_ID])]
-OwnerId = Annotated[str, Field(description="The owner: the caller.", examples=["alice"])]
+OwnerId = Annotated[
+    str,
+    Field(description="The owner: the caller.", examples=["alice"]),
+]
 CreatedAt = Annotated[UtcTime, Field(description="RFC 3339, UTC.")]
-UpdatedAt = Annotated[UtcTime, Field(description="RFC 3339, UTC. Increases with every change.")]
-RESPONSE = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+UpdatedAt = Annotated[
+    UtcTime,
+    Field(description="RFC 3339, UTC. Increases with every change."),
+]
+RESPONSE = ConfigDict(
+    from_attributes=True,
+    json_schema_serialization_defaults_required=True,
+)
 """How a response is made of a row: with every field, also those that the row has not."""
 
 Etag = Annotated[

@@ -76,9 +76,14 @@ def check_filters(cursor: Cursor | None, info: ValidationInfo) -> Cursor | None:
 _SOME_CURSOR = str(Cursor(datetime.fromisoformat(SOME_TIME), UUID(SOME_ID)))
 
 Limit = Annotated[
-    int, Field(ge=1, le=PAGE_MAX, description="The maximum number of items.", examples=[20])
+    int,
+    Field(ge=1, le=PAGE_MAX, description="The maximum number of items.", examples=[20]),
 ]
-_ParsedCursor = Annotated[Cursor, BeforeValidator(Cursor.parse), WithJsonSchema({"type": "string"})]
+_ParsedCursor = Annotated[
+    Cursor,
+    BeforeValidator(Cursor.parse),
+    WithJsonSchema({"type": "string"}),
+]
 CursorParameter = Annotated[
     _ParsedCursor | None,
     Field(
@@ -87,5 +92,6 @@ CursorParameter = Annotated[
     ),
 ]
 NextCursor = Annotated[
-    str | None, Field(description="The cursor of the next page.", examples=[_SOME_CURSOR])
+    str | None,
+    Field(description="The cursor of the next page.", examples=[_SOME_CURSOR]),
 ]

@@ -61,7 +61,8 @@ class Todo(SQLModel, table=True):
     __table_args__ = (
         sa.CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_MAX}", name="title_length"),
         sa.CheckConstraint(
-            f"char_length(description) <= {DESCRIPTION_MAX}", name="description_length"
+            f"char_length(description) <= {DESCRIPTION_MAX}",
+            name="description_length",
         ),
         # Scanned backwards, each returns one user's todos, newest first, without a sort.
         sa.Index("todos_by_user", "user_id", "created_at", "id"),

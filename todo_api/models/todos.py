@@ -79,7 +79,10 @@ class TodoPublic(BaseModel):
 
     id: Id
     user_id: OwnerId
-    title: Annotated[str, Field(description="The title, trimmed.", examples=["Buy milk"])]
+    title: Annotated[
+        str,
+        Field(description="The title, trimmed.", examples=["Buy milk"]),
+    ]
     description: Annotated[
         str | None,
         Field(
@@ -87,7 +90,7 @@ class TodoPublic(BaseModel):
             examples=["Two of them"],
         ),
     ]
-    is_completed: Annotated[bool, Field(description="Whether the todo is done.", examples=[False])]
+    is_completed: IsCompleted
     created_at: CreatedAt
     updated_at: UpdatedAt
     etag: Etag
@@ -96,7 +99,10 @@ class TodoPublic(BaseModel):
 class TodoPage(BaseModel):
     """One page of the caller's todos, newest first; `next_cursor` is null on the last page."""
 
-    items: Annotated[list[TodoPublic], Field(description="The todos of this page.")]
+    items: Annotated[
+        list[TodoPublic],
+        Field(description="The todos of this page."),
+    ]
     next_cursor: NextCursor
 
 
@@ -107,7 +113,8 @@ class TodoQuery(BaseModel):
 
     limit: Limit = PAGE_DEFAULT
     is_completed: Annotated[
-        bool | None, Field(description="Only completed todos, or only open ones.", examples=[False])
+        bool | None,
+        Field(description="Only completed todos, or only open ones.", examples=[False]),
     ] = None
     cursor: CursorParameter = None
 
