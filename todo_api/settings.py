@@ -102,6 +102,7 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as invalid:
             error = invalid.errors()[0]
-            variables = "".join(f" variable {str(name).upper()}" for name in error["loc"])
+            variable = "".join(f" variable {str(name).upper()}" for name in error["loc"])
             reason = error["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"The environment{variables} is not usable: {reason}.") from None
+            message = f"The environment{variable} is not usable: {reason}."
+            raise SettingsError(message) from None

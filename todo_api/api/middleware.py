@@ -34,9 +34,10 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         status = 0
         is_head = scope["method"] == "HEAD"  # GET without the body (RFC 9110, section 9.3.2)
-        # A copy, because the server still uses its scope.
         state: dict[str, Any] = {"request_id": request_id}
-        inner = {**scope, "method": "GET" if is_head else scope["method"], "state": state}
+        inner = {**scope, "state": state}  # a copy, because the server still uses its scope
+        if is_head:
+            inner["method"] = "GET"
 
         async def send_response(message: Message) -> None:
             nonlocal status

@@ -71,7 +71,8 @@ class Wait:
 
     def end_lookup(self) -> None:
         """Note that the look-up of the host's name is over, if it has just ended."""
-        self.lookup_seconds = self.lookup_seconds or time.monotonic() - self.attempt_started
+        if not self.lookup_seconds:
+            self.lookup_seconds = time.monotonic() - self.attempt_started
 
     def summary(self) -> dict[str, float]:
         """Return what the request's log line says of it."""
@@ -121,6 +122,7 @@ def wait_until_deadline(connection: extensions.connection) -> None:
         poller = select.poll()
         readiness = select.POLLIN if needed == extensions.POLL_READ else select.POLLOUT
         poller.register(connection.fileno(), readiness)
-        if not poller.poll(None if seconds == math.inf else math.ceil(seconds * 1000)):
+        milliseconds = None if seconds == math.inf else math.ceil(seconds * 1000)
+        if not poller.poll(milliseconds):
             reason = TIMED_OUT.get(wait.state, "login timed out")
             raise DeadlineExceeded(connection, reason)

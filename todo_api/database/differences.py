@@ -157,7 +157,11 @@ def _of_rights(
 ) -> Iterator[Difference]:
     # A column of a later revision than the database's is not there yet.
     columns = {f"({quoted(column)})" for column in relation.columns}
-    wanted = {right for right in described.rights if right.partition(" ")[2] in {"", *columns}}
+    wanted = set()
+    for right in described.rights:
+        column = right.partition(" ")[2]
+        if not column or column in columns:
+            wanted.add(right)
     of_public = relation.rights_of("")
     actual = relation.rights_of(ROLE) | of_public
     if actual == wanted:
