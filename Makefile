@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS := 1
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' Makefile
 
 ##@ Run
 
@@ -32,12 +32,15 @@ run: $(serving) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of 
 
 ##@ Test
 
-test: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
+test: $(ready) $(tools) ## Run the tests that are not marked slow, in under two minutes
+	@$(pytest) -m "not slow"
+
+test-all: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
 	@$(pytest) $(SOAK)
 	@$(pytest) $(SOAK) --pgbouncer
 
-soak: ## Run the same tests at their long sizes
-	@$(MAKE) test SOAK=--soak
+soak: ## Run every test at its long size
+	@$(MAKE) test-all SOAK=--soak
 
 verify: export CORS_ORIGINS ?= http://localhost:3000,http://localhost:5173
 verify: $(ready) ## Run the tests of the API against a deployed stage (URL=https://..., QUICK=1: in 20 seconds)
@@ -104,4 +107,4 @@ node_modules/ready: package.json package-lock.json .npmrc
 	@npm ci --silent
 	@touch $@
 
-.PHONY: help run test soak verify bench check audit openapi revision lock deploy migrate zip
+.PHONY: help run test test-all soak verify bench check audit openapi revision lock deploy migrate zip

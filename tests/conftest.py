@@ -29,7 +29,10 @@ from todo_api.settings import drop_libpq_variables
 
 _MISSING = pytest.StashKey[list[str]]()
 
-LEAST_TESTS = {"direct": 2000, "--pgbouncer": 150, "--url": 200, "--quick": 15}
+NOT_SLOW = "not slow"
+"""What `make test` selects with `-m`."""
+
+LEAST_TESTS = {"all": 2000, NOT_SLOW: 1500, "--pgbouncer": 150, "--url": 200, "--quick": 15}
 """The minimum number of tests of each pass.
 
 `--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through
@@ -121,11 +124,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     is_partial = (
         config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
     )
+    is_partial = is_partial or config.option.markexpr not in ("", NOT_SLOW)
     is_partial = is_partial or config.option.collectonly or config.stash[_MISSING]
     if reporter is None or is_partial or session.exitstatus != pytest.ExitCode.OK:
         return
     options = [option for option in ("--quick", "--url", "--pgbouncer") if config.getoption(option)]
-    least = LEAST_TESTS[options[0] if options else "direct"]
+    least = LEAST_TESTS[options[0] if options else config.option.markexpr or "all"]
     passed = len(reporter.stats.get("passed", []))
     if passed < least:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -89,10 +89,10 @@ def test_the_zip_of_the_default_architecture_is_tested_where_it_runs() -> None:
 def test_the_pipeline_runs_only_scripts_and_targets_that_exist() -> None:
     runs = [step["run"] for _, job in JOBS for step in job.get("steps", []) if "run" in step]
     text = "\n".join([*runs, *(path.read_text() for path in (ROOT / ".ci").iterdir())])
-    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     assert (
         {"audit", "check", "deploy", "run", "verify"}
-        <= set(re.findall(r"\bmake ([a-z]+)", text))
+        <= set(re.findall(r"\bmake ([a-z-]+)", text))
         <= targets
     )
     assert [
@@ -100,6 +100,12 @@ def test_the_pipeline_runs_only_scripts_and_targets_that_exist() -> None:
         for script in re.findall(r"\.ci/[a-z-]+", text)
         if not os.access(ROOT / script, os.X_OK)
     ] == []
+
+
+def test_ci_runs_the_command_of_the_readme_for_every_test() -> None:
+    command = (ROOT / ".ci/run").read_text().splitlines()[-1]
+    assert command == "make check test-all"
+    assert re.search(rf"^{command} +# .*every test", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
 def test_a_deploy_is_verified_with_the_origins_of_the_function(scripts: Scripts) -> None:
