@@ -16,6 +16,8 @@ from tests.support.http.apps import app_on
 from tests.support.http.clients import Api, Response
 from tests.support.machine import CHROMIUM
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
 ALLOWED, DENIED = "http://localhost:3000", "http://denied.example"
 OPTIONS = [

@@ -18,6 +18,8 @@ from tests.support.aws.gateway import token_of
 from tests.support.http.clients import Api, through_http
 from tests.support.http.servers import start_server
 
+pytestmark = pytest.mark.slow
+
 SEED = 20_261_120
 PHASES = ["examples", "coverage", "fuzzing", "stateful"]
 OPERATIONS_ON_ONE_TODO = {

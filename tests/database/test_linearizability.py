@@ -42,6 +42,8 @@ from tests.support.http.workload import (
 )
 from tests.support.postgres.fault_scenario import NOT_EXECUTED, UNKNOWN
 
+pytestmark = pytest.mark.slow
+
 SIGKILL = "SIGKILL of PostgreSQL"
 # Of each round: the todos that all processes share, and the requests of each process.
 TODOS, REQUESTS = 3, 25

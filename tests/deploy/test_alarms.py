@@ -14,7 +14,7 @@ from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.aws.serverless import TOPIC, Project
 from tests.support.http.apps import app_on
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=["dev", "branch-login"])

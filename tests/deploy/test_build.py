@@ -12,6 +12,8 @@ from deploy.build import BuildError, Target
 from dev import ROOT
 from tests.support.aws.zip import ARCHITECTURE, LAMBDA_PYTHON, TARGET, build_zip, run_build
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:

@@ -9,7 +9,7 @@ from dev.lab.sql import run_sql
 from tests.support.aws.fake_aws import Aws
 from tests.support.aws.serverless import BUILD, Project
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 PARAMETER = "/todo-api/dev/neon-database-url"
 

@@ -19,7 +19,7 @@ from tests.support.aws.fake_aws import Aws, Call
 from tests.support.aws.serverless import Project
 from tests.support.postgres.logins import created
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 OWNER, RUNTIME = "/todo-api/dev/neon-database-url", "/todo-api/dev/neon-database-url-runtime"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"

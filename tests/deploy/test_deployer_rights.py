@@ -23,7 +23,7 @@ from tests.support.aws.fake_aws import Aws, Call
 from tests.support.aws.iam import ACCOUNT, Request, allowed, substituted
 from tests.support.aws.serverless import Project
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 
 def test_the_role_may_not_become_another_or_reach_what_is_not_its_own() -> None:

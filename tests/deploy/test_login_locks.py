@@ -15,6 +15,8 @@ from dev.lab.sql import changed_database, run_sql
 from tests.support.postgres.clusters import OWNER
 from tests.support.postgres.logins import MemoryParameter, created, logins, renew_in_a_process, user
 
+pytestmark = pytest.mark.slow
+
 GONE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 

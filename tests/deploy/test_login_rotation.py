@@ -18,6 +18,8 @@ from todo_api.database.todos import TodoRepository
 from todo_api.database.url import url_reader
 from todo_api.models.todos import TodoCreate, TodoQuery
 
+pytestmark = pytest.mark.slow
+
 NAME = "/todo-api/dev/neon-database-url-runtime"
 
 

@@ -17,7 +17,7 @@ from tests.support.http.clients import Response
 from tests.support.http.http_server import serving
 from tests.support.machine import NODE_TOOLS
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 STAGE = "branch-login"
 PARAMETER = f"/todo-api/{STAGE}/neon-database-url"

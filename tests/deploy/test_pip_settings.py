@@ -13,6 +13,8 @@ import pytest
 from deploy import build
 from dev import ROOT
 
+pytestmark = pytest.mark.slow
+
 CONFIGURATION = "[install]\nuser = true\ntarget = elsewhere\nprefix = elsewhere\nroot = elsewhere\n"
 SETTINGS = {
     "user": {"PIP_USER": "yes"},

@@ -10,7 +10,7 @@ import pytest
 from tests.support.aws.fake_aws import Aws
 from tests.support.aws.serverless import Project
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 ORIGINS = (
     "The function would not start with these settings: "

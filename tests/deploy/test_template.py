@@ -18,7 +18,7 @@ from tests.support.aws.cloudformation import findings
 from tests.support.aws.serverless import CANARY, KEY, STAGES, Project
 from todo_api.settings import Settings
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 RESOURCES = {
     "ServerlessDeploymentBucket": "AWS::S3::Bucket",

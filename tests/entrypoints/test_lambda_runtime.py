@@ -21,7 +21,7 @@ from tests.support.http.clients import Api, response_of
 from tests.support.http.requests import ON_THE_DATABASE, REFUSED, sender
 from tests.support.http.users import new_user
 
-pytestmark = pytest.mark.linux
+pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
 RUNTIME_PACKAGES = ["awslambdaric", "simplejson", "snapshot-restore-py", "boto3", "botocore"]
 RUNTIME_PACKAGES += ["jmespath", "python-dateutil", "s3transfer", "six", "urllib3"]

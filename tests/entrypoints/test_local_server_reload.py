@@ -17,6 +17,8 @@ from tests.support.http.clients import Api, through_http
 from tests.support.postgres.revisions import NEWEST, NEXT, SECOND
 from tests.support.project.copies import Copy
 
+pytestmark = pytest.mark.slow
+
 REVISION = """\"\"\"A revision.\"\"\"
 
 from alembic import op

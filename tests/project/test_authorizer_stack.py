@@ -22,6 +22,8 @@ from tests.support.http.clients import Context, invoke_app
 from todo_api.app import create_app
 from todo_api.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 LOCK = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
 
 

@@ -3,8 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from dev import ROOT
 from tests.support.project.copies import Copy
+
+pytestmark = pytest.mark.slow
 
 PATCHES = ROOT / "docs/extending"
 ISOLATION = ("database/test_row_level_security", "database/test_statements")

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.postgres.revisions import NEXT
 from tests.support.project.copies import Copy
 from tests.support.project.remarks import add_remarks
+
+pytestmark = pytest.mark.slow
 
 FILES = (
     *("tests/api/test_current_user.py", "tests/database/test_isolation.py"),

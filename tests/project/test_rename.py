@@ -11,6 +11,8 @@ import pytest
 
 from dev import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs/extending/README.md").read_text()
 IGNORED = (".venv", "node_modules", ".git", ".postgres", ".serverless", "__pycache__")
 TESTS = (

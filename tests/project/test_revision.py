@@ -10,6 +10,8 @@ import pytest
 from tests.support.aws.serverless import Project
 from tests.support.postgres.revisions import NEWEST, NEXT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
