@@ -237,7 +237,7 @@ def test_database_url_in_the_environment_is_not_packaged(project: Project) -> No
 def test_documented_authorizer_protects_v1_but_not_preflights_or_other_paths(
     tmp_path: Path, stage: str
 ) -> None:
-    page = (ROOT / "docs/operations.md").read_text()
+    page = (ROOT / "docs/authorizers.md").read_text()
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     project = Project(tmp_path)
     configuration = yaml.safe_load((project.folder / "serverless.yml").read_text())
