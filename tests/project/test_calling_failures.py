@@ -6,13 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
+from textwrap import dedent
 
 import pytest
 
 from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
 from migrations.__main__ import migrate
-from tests.support.documents.calling import BLOCKS, NOT_EXECUTED, PROBLEM, UNKNOWN, TypeScriptModule
+from tests.support.documents.calling import (
+    BLOCKS,
+    HTTPX,
+    NOT_EXECUTED,
+    PROBLEM,
+    UNKNOWN,
+    TypeScriptModule,
+)
 from tests.support.documents.pages import ADDRESS, Shell, assert_as_shown, commands, relay, shown
 from tests.support.http.clients import Api, Response, through_http
 from tests.support.http.servers import start_server
@@ -172,13 +180,16 @@ def test_remove_of_a_todo_that_has_changed_is_refused(module: TypeScriptModule, 
 def test_httpx_retries_a_create_with_its_key_and_creates_one_todo(
     eve: User, failing_eve: User, fault: str
 ) -> None:
-    (program,) = [text for language, text in BLOCKS if language == "python"]
+    program = HTTPX.read_text()
+    create = """
+        from uuid import uuid4
+        key = {"Idempotency-Key": str(uuid4())}
+        print(send("POST", "/v1/todos", json={"title": "Buy milk"}, headers=key).text)
+    """
     with relay(failing_eve.api) as server:
         program = program.replace(ADDRESS, server.url).replace('"ada"', json.dumps(eve.id))
-        created = f"{program}\nprint(created.text)"
-        run = subprocess.run(
-            [sys.executable, "-c", created], capture_output=True, text=True, check=True, timeout=60
-        )
+        command = [sys.executable, "-c", program + dedent(create)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     (failed, sent) = server.seen("idempotency-key")
     assert failed[:3] == ("POST", "/v1/todos", STATUS[fault])
     assert sent == ("POST", "/v1/todos", 201, failed[3])

@@ -1,4 +1,4 @@
-"""The code blocks of docs/calling.md, and its TypeScript as a module to run."""
+"""The code of docs/calling.md: its blocks, and the clients beside it."""
 
 import json
 import subprocess
@@ -13,6 +13,8 @@ from tests.support.http.users import User
 from tests.support.machine import NODE_TOOLS
 
 PAGE = ROOT / "docs" / "calling.md"
+FETCH = ROOT / "docs" / "client.ts"
+HTTPX = ROOT / "docs" / "client.py"
 BLOCKS = blocks(PAGE)
 NOT_EXECUTED, UNKNOWN, GATEWAY = [
     text
@@ -32,13 +34,11 @@ TYPESCRIPT_OPTIONS = [
 
 
 class TypeScriptModule:
-    """The TypeScript blocks of the page, compiled as one module."""
+    """docs/client.ts, compiled."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        (folder / "page.ts").write_text(
-            "".join(text for language, text in BLOCKS if language == "ts")
-        )
+        (folder / "page.ts").write_text(FETCH.read_text())
         self._run(str(NODE_TOOLS / "tsc"), *TYPESCRIPT_OPTIONS, "page.ts")
         self._code = (folder / "page.js").read_text()
         assert self._code.count(ADDRESS) == self._code.count('"ada"') == 1
