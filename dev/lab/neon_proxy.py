@@ -1,6 +1,6 @@
 """A stand-in for Neon's proxy, in front of PostgreSQL or PgBouncer.
 
-It does what the proxy did when it was tried (docs/decisions/0008-direct-tls.md): TLS, the password
+It does what the proxy did when it was tried (docs/operations.md): TLS, the password
 exchange and refusals are its own, and the connection onward is another one, without TLS.
 https://github.com/neondatabase/neon/tree/main/proxy
 """

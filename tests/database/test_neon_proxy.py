@@ -1,6 +1,6 @@
 """The stand-in for Neon's proxy does what the proxy did when it was tried.
 
-docs/decisions/0008-direct-tls.md says what was tried.
+docs/operations.md says what was tried.
 """
 
 import socket
