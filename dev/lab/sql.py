@@ -7,7 +7,7 @@ from typing import Any
 import psycopg2
 from sqlmodel import SQLModel
 
-from todo_api.database.isolation import owner_of
+from todo_api.database.isolation import owner_of, quoted
 
 
 def run_sql(uri: str, *statements: str) -> list[tuple[Any, ...]]:
@@ -38,6 +38,6 @@ def rows_of(uri: str, user_id: str) -> list[tuple[Any, ...]]:
     for table in SQLModel.metadata.sorted_tables:
         owner = owner_of(table)
         if owner is not None:
-            rows = f"SELECT '{table.name}', row::text FROM {table.name} AS row"  # noqa: S608  # our own names
-            queries.append(f"{rows} WHERE {owner} = '{user_id}'")
+            rows = f"SELECT '{table.name}', row::text FROM {quoted(table.name)} AS row"  # noqa: S608  # our own names
+            queries.append(f"{rows} WHERE {quoted(owner)} = '{user_id}'")
     return run_sql(uri, " UNION ALL ".join(queries) + " ORDER BY 1, 2")

@@ -15,6 +15,7 @@ ISOLATION = ("database/test_row_level_security", "database/test_statements")
 LISTS = (
     *("api/test_lists", "contract/test_openapi", "contract/test_openapi_responses"),
     *("database/test_isolation", "database/test_tables", *ISOLATION),
+    "deploy/test_user_rows",
 )
 
 
