@@ -54,7 +54,7 @@ COMMON = {"x-content-type-options": "nosniff", "cache-control": "private, no-cac
 ALL = "/v1/todos"
 ONE = "/v1/todos/00000000-0000-4000-8000-000000000000"
 
-Request = tuple[str, str, dict[str, Any]]
+Sent = tuple[str, str, dict[str, Any]]
 
 
 def _cors_headers(response: Response) -> dict[str, str]:
@@ -77,7 +77,7 @@ def _kind(response: Response) -> tuple[int, str]:
     ) if is_problem else ""
 
 
-def _requests(one: str, etag: str) -> dict[tuple[int, str], Request]:
+def _requests(one: str, etag: str) -> dict[tuple[int, str], Sent]:
     """Return a request for each kind of response, except those in `BROKEN`."""
     key = {"Idempotency-Key": "once"}
     return {
@@ -160,8 +160,9 @@ def _preflight(api: Api, origin: str, method: str, path: str, headers: str) -> R
 @pytest.mark.parametrize("origin", ORIGINS_TO_TRY)
 def test_preflight_is_granted_to_configured_origins_only(either_api: Api, origin: str) -> None:
     """Preflight responses list all methods and headers, for ten minutes, and no credentials."""
-    for method, path, _ in OPERATIONS.values():
-        response = _preflight(either_api, origin, method, path, ",".join(sorted(HEADERS)).lower())
+    requested = ",".join(sorted(HEADERS)).lower()
+    for operation in OPERATIONS.values():
+        response = _preflight(either_api, origin, operation.method, operation.path, requested)
         headers = _cors_headers(response)
         assert headers.pop("access-control-allow-methods").split(", ") == METHODS
         assert set(headers.pop("access-control-allow-headers").split(", ")) == {

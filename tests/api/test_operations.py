@@ -1,13 +1,15 @@
 """What each operation does and returns, through the Lambda handler and through the local server."""
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.http.clients import Api
+from tests.support.documents.walk import new_caller
+from tests.support.http.clients import Api, Response
 from tests.support.http.users import User
 
 pytestmark = pytest.mark.pooled
@@ -180,6 +182,22 @@ def test_only_a_create_stores_a_todo_and_the_user_and_the_user_only_once(
     assert user.list() == [second, first]
     assert sql(count, user.id) == [(1,)]
     assert sql(count, alice.id) == [(1,)]
+
+
+def test_head_equals_get_for_every_operation_with_each_option(either_api: Api) -> None:
+    caller = new_caller("alice", either_api)
+    for operation in caller.operations:
+        if operation.method != "GET":
+            continue
+        for request in caller.requests(operation):
+            get = caller.send(request)
+            head = caller.send(replace(request, operation=replace(operation, method="HEAD")))
+            assert (head.status, head.body) == (get.status, b""), request.name
+            assert _without_request_id(head) == _without_request_id(get)
+
+
+def _without_request_id(response: Response) -> dict[str, str]:
+    return {**response.headers, "x-request-id": ""}
 
 
 @pytest.mark.smoke

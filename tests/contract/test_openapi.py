@@ -38,7 +38,7 @@ def test_identity_source_changes_only_the_security_scheme() -> None:
 
 
 def test_descriptions_and_examples_are_complete() -> None:
-    operations = [operation for _, _, operation in OPERATIONS.values()]
+    operations = [operation.description for operation in OPERATIONS.values()]
     parameters = [node for operation in operations for node in operation.get("parameters", [])]
     responses = [node for operation in operations for node in operation["responses"].values()]
     headers = [header for response in responses for header in response.get("headers", {}).values()]
@@ -64,8 +64,8 @@ def test_every_response_with_a_body_has_a_model() -> None:
     """Without one FastAPI would send every column of a row."""
     without = [
         name
-        for name, (_, _, operation) in OPERATIONS.items()
-        for response in operation["responses"].values()
+        for name, operation in OPERATIONS.items()
+        for response in operation.description["responses"].values()
         for content in response.get("content", {}).values()
         if not re.search("[$]ref", json.dumps(content.get("schema", {})))
     ]
@@ -128,9 +128,9 @@ def test_request_schemas_allow_no_additional_fields() -> None:
 
 def _request_schemas() -> set[str]:
     bodies = [
-        operation["requestBody"]
-        for *_, operation in OPERATIONS.values()
-        if "requestBody" in operation
+        operation.description["requestBody"]
+        for operation in OPERATIONS.values()
+        if operation.has_body
     ]
     schemas = [content["schema"]["$ref"] for body in bodies for content in body["content"].values()]
     return {schema.rpartition("/")[2] for schema in schemas}

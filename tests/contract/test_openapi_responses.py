@@ -11,11 +11,11 @@ from tests.support.documents.openapi import (
     OPERATIONS,
     documented_response,
     example_of,
-    new_referenced_item,
     request_for,
     request_to_new_item,
     without_generated_values,
 )
+from tests.support.documents.statuses import CHANGES, request_that_causes
 from tests.support.http.apps import app_on
 from tests.support.http.clients import Api, Response
 from todo_api.database.engine import Database
@@ -26,8 +26,8 @@ from todo_api.models.todos import TodoPublic
 
 PARAMETERS = {
     node["name"]: node["schema"]["examples"]
-    for _, _, operation in OPERATIONS.values()
-    for node in operation.get("parameters", [])
+    for operation in OPERATIONS.values()
+    for node in operation.description.get("parameters", [])
 }
 """The examples of each parameter."""
 
@@ -51,16 +51,17 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
 
 def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
     """Each parameter, each header and each content type is sent in a request of its own."""
-    for operation_id, (_, _, operation) in OPERATIONS.items():
+    for operation_id, operation in OPERATIONS.items():
+        description = operation.description
         queries: list[dict[str, str]] = [{}]
         headers: list[dict[str, str]] = [{}]
-        for parameter in operation.get("parameters", []):
+        for parameter in description.get("parameters", []):
             example = json.dumps(parameter["schema"]["examples"][0]).strip('"')
             if parameter["in"] == "query":
                 queries.append({parameter["name"]: example})
             elif parameter["in"] == "header":
                 headers.append({parameter["name"]: parameter["schema"]["examples"][0]})
-        for media_type in operation.get("requestBody", {}).get("content", {}):
+        for media_type in description.get("requestBody", {}).get("content", {}):
             headers.append({"Content-Type": media_type})
         without: dict[str, str] = {}
         requests = [(query, without) for query in queries]
@@ -77,8 +78,8 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
 
 def test_what_was_read_can_be_sent_back_to_each_item(lambda_api: Api) -> None:
     """In every resource, the fields that the server makes are ignored in a body."""
-    for operation_id, (method, path, _) in OPERATIONS.items():
-        if method in ("PUT", "PATCH") and path.endswith("/{id}"):
+    for operation_id, operation in OPERATIONS.items():
+        if operation.method in ("PUT", "PATCH") and operation.path.endswith("/{id}"):
             request = request_to_new_item(lambda_api, operation_id)
             read = lambda_api("GET", request["path"], user="alice").json()
             response = lambda_api(**request | {"json": read})
@@ -89,19 +90,6 @@ def test_what_was_read_can_be_sent_back_to_each_item(lambda_api: Api) -> None:
 
 # --- statuses and errors --------------------------------------------------------------------------
 
-CHANGES: dict[int, dict[str, Any]] = {
-    304: {"headers": {"If-None-Match": "*"}},
-    400: {"body": '{"title"'},
-    401: {"user": None},
-    404: {"path": str(uuid4())},
-    409: {},  # another item refers to this one
-    412: {"headers": {"If-Match": '"1"'}},
-    413: {"body": " " * 65_537},
-    415: {"headers": {"Content-Type": "text/plain"}},
-    422: {"path": "not-a-uuid"},
-}
-"""The change to an example request that causes each status. No request causes 500, 503 or 504."""
-
 
 def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
     examples = documented["content"]["application/problem+json"]["examples"]
@@ -111,28 +99,17 @@ def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
 def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
     """Each error is also one of the operation's examples."""
     listed = {
-        int(status) for *_, operation in OPERATIONS.values() for status in operation["responses"]
+        int(status)
+        for operation in OPERATIONS.values()
+        for status in operation.description["responses"]
     }
     assert listed - {409} == {200, 201, 204, *CHANGES, 500, 503, 504} - {409}
-    for operation_id, (_, path, operation) in OPERATIONS.items():
-        for status, change in CHANGES.items():
-            request = request_to_new_item(lambda_api, operation_id) | change
-            if "body" in change:
-                request.pop("json", None)
-            item_id = change.get("path")
-            if status == 409:
-                item_id = new_referenced_item(lambda_api, operation_id)
-            if item_id is not None:
-                request["path"] = request_for(operation_id, item_id)["path"]
-            if status == 422 and "{id}" not in path:
-                unknown = {"json": {"unknown": 1}} if "json" in request else {"path": f"{path}?x=1"}
-                request |= unknown
-            response = lambda_api(**request)
+    for operation_id, operation in OPERATIONS.items():
+        for status in CHANGES:
+            response = lambda_api(**request_that_causes(status, lambda_api, operation_id))
             documented = documented_response(operation_id, response)
-            assert (response.status == status) == (str(status) in operation["responses"]), (
-                operation_id,
-                response,
-            )
+            is_listed = str(status) in operation.description["responses"]
+            assert (response.status == status) == is_listed, (operation_id, response)
             if response.status >= 400:
                 examples = [
                     example | {"errors": None} for example in _error_examples(documented).values()
@@ -159,10 +136,11 @@ def test_500_503_and_504_occur_exactly_where_they_are_listed(
         raise error
 
     monkeypatch.setattr(Database, "session", session)
-    for operation_id, (_, _, operation) in OPERATIONS.items():
+    for operation_id, operation in OPERATIONS.items():
         response = lambda_api(**request_for(operation_id, str(uuid4())))
         documented = documented_response(operation_id, response)
-        assert (response.status == status) == (str(status) in operation["responses"])
+        is_listed = str(status) in operation.description["responses"]
+        assert (response.status == status) == is_listed
         if response.status == status and (name != "not-ready" or operation_id == "checkReadiness"):
             assert without_generated_values(response.json()) == _error_examples(documented)[name]
 

@@ -66,8 +66,10 @@ def test_ids_and_references_are_those_of_new_items() -> None:
             "/v1/todos": {"get": _operation(("query", "list_id", WITHOUT_EXAMPLE))},
         }
     )
-    assert received[-4:] == [
+    assert received[-6:] == [
         ("GET", "/v1/lists/7/todos", None),
+        ("POST", "/v1/lists", '{"title": "x"}'),
+        ("GET", "/v1/lists/71000000000/todos", None),
         ("GET", "/v1/todos", None),
         ("POST", "/v1/lists", "{}"),
         ("GET", "/v1/todos?list_id=7", None),

@@ -10,11 +10,11 @@ from tests.support.http.users import User
 
 PROCESSES = 7
 
-Request = tuple[str, str, str, dict[str, Any]]  # user, method, path, arguments of `Api`
-Send = Callable[[list[list[Request]]], list[list[int]]]
+Sent = tuple[str, str, str, dict[str, Any]]  # user, method, path, arguments of `Api`
+Send = Callable[[list[list[Sent]]], list[list[int]]]
 
 
-def _send(requests: list[Request]) -> list[int]:
+def _send(requests: list[Sent]) -> list[int]:
     statuses = []
     for user, method, path, arguments in requests:
         handler_processes.barrier.wait(60)
@@ -39,7 +39,7 @@ def _paths(user: User, number: int) -> list[str]:
 def test_concurrent_toggles_are_not_lost(send: Send, carol: User, sql: Any, *, soak: bool) -> None:
     """A toggle that reads and then writes would lose updates of half of the todos."""
     paths = _paths(carol, 2_000 if soak else 25)
-    toggles: list[Request] = [(carol.id, "POST", f"{path}/toggle", {}) for path in paths]
+    toggles: list[Sent] = [(carol.id, "POST", f"{path}/toggle", {}) for path in paths]
     assert send([toggles] * PROCESSES) == [[200] * len(paths)] * PROCESSES
     completed = (
         "SELECT bool_and(is_completed), count(*) FROM todos WHERE user_id = %s AND title = 'x'"
@@ -71,7 +71,7 @@ def test_the_first_todos_of_a_user_can_be_created_concurrently(
     send: Send, carol: User, sql: Any
 ) -> None:
     """Each round creates the first todos of another user."""
-    creates: list[Request] = [
+    creates: list[Sent] = [
         (f"{carol.id}-{number}", "POST", "/v1/todos", {"json": {"title": "x"}})
         for number in range(20)
     ]

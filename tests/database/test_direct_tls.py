@@ -12,9 +12,10 @@ import trustme
 
 from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
 from migrations.__main__ import migrate
+from tests.support.documents.operations import Operation
+from tests.support.documents.traffic import each_operation_on_the_database, traffic_of
 from tests.support.http.apps import app_on
 from tests.support.http.clients import Api
-from tests.support.http.requests import ON_THE_DATABASE, Request, sender
 from tests.support.http.users import new_user
 from todo_api.database import engine
 from todo_api.database.url import neon_options
@@ -48,24 +49,18 @@ def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
     assert (traffic.connections, len(traffic.statements), tcp + traffic.round_trips) == (1, 1, 6)
 
 
-@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_takes_one_round_trip_less_than_bare_psycopg2(
-    neon: NeonProxy, api: Api, request_: Request
+@each_operation_on_the_database
+def test_a_request_takes_one_round_trip_less_than_bare_psycopg2(
+    neon: NeonProxy, api: Api, operation: Operation
 ) -> None:
-    send = sender(new_user("direct", api))
-    with neon.counter.watch(delay=0.01) as ours:
-        send(request_)
+    counted = traffic_of(operation, api, neon.counter)
     with neon.counter.watch(delay=0.01) as bare:
         connection = psycopg2.connect(neon.documented_uri())
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         connection.close()
-    assert (ours.connections, len(ours.statements), ours.round_trips) == (
-        1,
-        1,
-        bare.round_trips - 1,
-    )
+    assert counted == dict.fromkeys(counted, (1, 1, bare.round_trips - 1))
 
 
 @pytest.mark.parametrize("reaction", ["hang up", "hang"])

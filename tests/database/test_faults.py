@@ -30,13 +30,13 @@ from tests.support.http.apps import app_on
 from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN
 from tests.support.postgres.fault_scenario import (
     NOT_EXECUTED,
-    OPERATIONS,
+    REQUESTS,
     SUCCEEDED,
     TIMEOUT_SECONDS,
     UNKNOWN,
     FaultScenario,
     assert_failure,
-    each_operation,
+    each_kind_of_statement,
 )
 from todo_api.database.isolation import SESSION_SETUP_SQL
 
@@ -57,7 +57,7 @@ FAULTS = {
 """By fault: its outcome, and the phase, the SQLSTATE and the reason in the log."""
 
 
-@each_operation
+@each_kind_of_statement
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_a_503_or_504_with_the_right_outcome_and_log(
     scenario: FaultScenario, fault: str, operation: str
@@ -95,7 +95,7 @@ def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
 # --- hosts and logins -----------------------------------------------------------------------------
 
 
-@each_operation
+@each_kind_of_statement
 def test_an_unreachable_host_is_not_executed(scenario: FaultScenario, operation: str) -> None:
     with unresponsive_port("127.0.0.2") as unresponsive:
         for parts, reason in (
@@ -141,7 +141,7 @@ def test_a_silent_name_server_leaves_time_for_the_answer(
     assert outcome["seconds"] < function_seconds
 
 
-@each_operation
+@each_kind_of_statement
 def test_an_unresponsive_address_leaves_time_for_the_other_one(
     scenario: FaultScenario, operation: str
 ) -> None:
@@ -159,7 +159,7 @@ def test_an_unresponsive_address_leaves_time_for_the_other_one(
     scenario.assert_recovery()
 
 
-@each_operation
+@each_kind_of_statement
 def test_a_wrong_password_database_or_user_is_misconfigured_and_not_retried(
     scenario: FaultScenario, operation: str
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_wrong_password_database_or_user_is_misconfigured_and_not_retried(
     scenario.assert_recovery()
 
 
-@each_operation
+@each_kind_of_statement
 def test_a_missing_or_forbidden_role_is_misconfigured(
     scenario: FaultScenario, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
@@ -228,7 +228,7 @@ def read_only(scenario: FaultScenario) -> AbstractContextManager[None]:
     return changed_database(scenario.database, f"{database} SET {setting} = on", *undo)
 
 
-@each_operation
+@each_kind_of_statement
 @pytest.mark.parametrize(
     ("fault", "sqlstate"), [(locked, "57014"), (slow, "57014"), (read_only, "25006")]
 )
@@ -246,7 +246,7 @@ def test_a_statement_on_a_locked_slow_or_read_only_database_is_not_executed(
         scenario.assert_recovery(call)
 
 
-@each_operation
+@each_kind_of_statement
 def test_a_terminated_connection_is_of_unknown_outcome(
     scenario: FaultScenario, operation: str
 ) -> None:
@@ -282,7 +282,7 @@ def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptu
         scenario = FaultScenario(postgres.uri)
         status = Path(folder) / "data" / "postmaster.pid"
         with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            for operation in OPERATIONS:
+            for operation in REQUESTS:
                 rows = scenario.rows()
                 os.kill(int(status.read_text().split()[0]), signal.SIGKILL)
                 began = time.monotonic()

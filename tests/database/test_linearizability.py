@@ -24,8 +24,8 @@ from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.support.aws import handler_processes
 from tests.support.http.linearizability import (
+    Invocation,
     Operation,
-    Request,
     Todo,
     describe,
     is_linearizable,
@@ -182,7 +182,7 @@ def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[O
     """
     database.proxy.rate = 0
 
-    def send(fault: str, senders: int, request: Request) -> list[Operation]:
+    def send(fault: str, senders: int, request: Invocation) -> list[Operation]:
         database.proxy.fault = fault
         arguments = [
             (process, request if process < senders else None, mutation)
@@ -190,7 +190,7 @@ def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[O
         ]
         return _flat(pool.map(perform_at_once, arguments, chunksize=1))
 
-    create = Request("create", uuid4().hex, {"title": "new"})
+    create = Invocation("create", uuid4().hex, {"title": "new"})
     history = send("", 1, create)
     assert history[0].seen
     toggle, retrieve = [
@@ -239,16 +239,16 @@ def test_the_checker_finds_a_mutation_of_the_code(
 
 OLD, NEW = '"2026-11-20T09:30:00.000001Z"', '"2026-11-20T09:30:00.000002Z"'
 SEEN = Todo("a", "x", None, is_completed=False, etag=OLD)
-CREATE = Operation(Request("create", "key", {"title": "x"}), "201", SEEN, 0, 1)
+CREATE = Operation(Invocation("create", "key", {"title": "x"}), "201", SEEN, 0, 1)
 TOGGLED = replace(SEEN, is_completed=True, etag=NEW)
-TOGGLE = Operation(Request("toggle", "key", id="a"), "200", TOGGLED, 2, 4)
+TOGGLE = Operation(Invocation("toggle", "key", id="a"), "200", TOGGLED, 2, 4)
 NO_ANSWER = replace(TOGGLE, outcome=UNKNOWN, seen=None, ended=inf)
-DELETE = Operation(Request("delete", "key", id="a"), "204", None, 2, 3)
+DELETE = Operation(Invocation("delete", "key", id="a"), "204", None, 2, 3)
 CONDITIONAL = replace(TOGGLE, request=TOGGLE.request._replace(tag=OLD))
 
 
 def _read(todo: Todo, began: float = 5) -> Operation:
-    return Operation(Request("retrieve", "key", id="a"), "200", todo, began, began + 1)
+    return Operation(Invocation("retrieve", "key", id="a"), "200", todo, began, began + 1)
 
 
 LINEARIZABLE = {

@@ -8,10 +8,10 @@ from psycopg2.extensions import parse_dsn
 from dev.lab.neon_proxy import NeonProxy, neon_proxy
 from dev.lab.pgbouncer import pgbouncer
 from dev.lab.sql import run_sql
+from tests.support.documents.operations import Operation
+from tests.support.documents.traffic import each_operation_on_the_database, traffic_of
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failure
-from tests.support.http.requests import ON_THE_DATABASE, Request, sender
-from tests.support.http.users import new_user
 
 pytestmark = pytest.mark.pgbouncer
 
@@ -23,14 +23,12 @@ def neon(migrated: str) -> Iterator[NeonProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_takes_six_round_trips(neon: NeonProxy, request_: Request) -> None:
+@each_operation_on_the_database
+def test_a_request_takes_six_round_trips(neon: NeonProxy, operation: Operation) -> None:
     with app_on(neon.documented_uri()) as call:
-        send = sender(new_user("chain", call))
-        with neon.counter.watch(delay=0.01) as traffic:
-            send(request_)
-    tcp = traffic.connections  # its handshake ends in the counter, which does not count it
-    assert (traffic.connections, len(traffic.statements), tcp + traffic.round_trips) == (1, 1, 6)
+        counted = traffic_of(operation, call, neon.counter)
+    # Five, and the handshake of TCP: it ends in the counter, which does not count it.
+    assert counted == dict.fromkeys(counted, (1, 1, 5))
 
 
 @pytest.mark.parametrize(

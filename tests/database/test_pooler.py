@@ -16,7 +16,7 @@ from tests.support.postgres.fault_scenario import (
     SUCCEEDED,
     TIMEOUT_SECONDS,
     FaultScenario,
-    each_operation,
+    each_kind_of_statement,
 )
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
@@ -25,7 +25,7 @@ from todo_api.models.todos import TodoCreate, TodoPublic, TodoQuery
 pytestmark = pytest.mark.pgbouncer
 
 
-@each_operation
+@each_kind_of_statement
 def test_another_authority_host_name_or_password_is_misconfigured_and_not_retried(
     scenario: FaultScenario, operation: str
 ) -> None:
@@ -43,7 +43,7 @@ def test_another_authority_host_name_or_password_is_misconfigured_and_not_retrie
             scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
 
 
-@each_operation
+@each_kind_of_statement
 def test_query_wait_timeout_is_not_executed(scenario: FaultScenario, operation: str) -> None:
     """PgBouncer raises it before it sends the statement to the server."""
     with (
@@ -58,7 +58,7 @@ def test_query_wait_timeout_is_not_executed(scenario: FaultScenario, operation: 
         scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
 
 
-@each_operation
+@each_kind_of_statement
 def test_max_client_conn_is_retried_until_the_deadline(
     scenario: FaultScenario, operation: str
 ) -> None:

@@ -1,20 +1,23 @@
 """The exact numbers of connections, statements and round trips of a request."""
 
+from typing import Any
+
 import psycopg2
 import pytest
 
 from dev.lab.proxy import TrafficCounter
+from tests.support.documents.operations import Operation
+from tests.support.documents.traffic import (
+    each_operation,
+    each_operation_on_the_database,
+    traffic_of,
+    traffic_of_refused,
+)
 from tests.support.http.apps import app_on
-from tests.support.http.requests import ON_THE_DATABASE, REFUSED, Request, Send, sender
-from tests.support.http.users import User
+from tests.support.http.clients import Api
+from tests.support.http.requests import WITHOUT_DATABASE
 
 pytestmark = pytest.mark.pooled
-
-
-@pytest.fixture
-def send(carol: User) -> Send:
-    """Send a request of the tables in `tests.support.requests`."""
-    return sender(carol)
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +34,37 @@ def round_trips(
     return traffic.round_trips
 
 
-@pytest.mark.parametrize("request_", ON_THE_DATABASE.values(), ids=ON_THE_DATABASE)
-def test_an_operation_takes_one_connection_one_statement_and_no_extra_round_trip(
-    send: Send, wire: TrafficCounter, round_trips: int, request_: Request
+@each_operation_on_the_database
+def test_a_request_takes_one_connection_one_statement_and_no_extra_round_trip(
+    lambda_api: Api, wire: TrafficCounter, round_trips: int, operation: Operation
 ) -> None:
-    with wire.watch(delay=0.01) as traffic:
-        send(request_)
-    assert (traffic.connections, len(traffic.statements), traffic.round_trips) == (
-        1,
-        1,
-        round_trips,
-    )
+    counted = traffic_of(operation, lambda_api, wire)
+    assert counted == dict.fromkeys(counted, (1, 1, round_trips))
 
 
-@pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
+@each_operation
+def test_a_request_that_is_refused_before_the_database_opens_no_connection(
+    lambda_api: Api, wire: TrafficCounter, operation: Operation
+) -> None:
+    counted = traffic_of_refused(operation, lambda_api, wire)
+    assert counted == dict.fromkeys(counted, (0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "arguments", "status"), WITHOUT_DATABASE.values(), ids=WITHOUT_DATABASE
+)
 def test_a_request_without_database_access_opens_no_connection(
-    send: Send, wire: TrafficCounter, request_: Request
+    lambda_api: Api,
+    wire: TrafficCounter,
+    method: str,
+    path: str,
+    arguments: dict[str, Any],
+    status: int,
 ) -> None:
+    request = {"user": "anybody", **arguments}
     with wire.watch() as traffic:
-        send(request_)
+        response = lambda_api(method, path, **request)
+    assert response.status == status
     assert (traffic.connections, traffic.statements) == (0, [])
 
 

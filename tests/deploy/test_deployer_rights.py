@@ -20,7 +20,7 @@ from tests.support.aws.deployer import (
     policies,
 )
 from tests.support.aws.fake_aws import Aws, Call
-from tests.support.aws.iam import ACCOUNT, Request, allowed, substituted
+from tests.support.aws.iam import ACCOUNT, Action, allowed, substituted
 from tests.support.aws.serverless import Project
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
@@ -63,7 +63,7 @@ ACCESS_LOG += ["PutResourcePolicy", "DescribeResourcePolicies", "DescribeLogGrou
 def test_the_role_may_do_what_cloudformation_does_for_a_stage(environment: str, stage: str) -> None:
     policy, _ = policies(environment)
     requests = by_cloudformation(stage, environment) + [
-        Request(f"logs:{name}") for name in ACCESS_LOG
+        Action(f"logs:{name}") for name in ACCESS_LOG
     ]
 
     results = allowed(policy, requests)
@@ -74,11 +74,11 @@ def test_the_role_may_do_what_cloudformation_does_for_a_stage(environment: str, 
 def test_the_role_may_find_and_remove_what_is_left_of_a_closed_pull_request() -> None:
     policy, _ = policies("branch")
     requests = [
-        Request("cloudformation:ListStacks"),
-        Request("ssm:DescribeParameters"),
-        Request("cloudformation:DeleteStack", f"{STACKS}todo-api-branch-pr-7/1"),
-        Request("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url"),
-        Request("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
+        Action("cloudformation:ListStacks"),
+        Action("ssm:DescribeParameters"),
+        Action("cloudformation:DeleteStack", f"{STACKS}todo-api-branch-pr-7/1"),
+        Action("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url"),
+        Action("ssm:DeleteParameters", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
     ]
 
     results = allowed(policy, requests)
@@ -86,7 +86,7 @@ def test_the_role_may_find_and_remove_what_is_left_of_a_closed_pull_request() ->
     assert [request for request, result in results.items() if not result] == []
 
 
-def request_of(call: Call) -> Request:
+def request_of(call: Call) -> Action:
     """Return a recorded call of a deploy of `dev` as IAM sees it."""
     names = {
         "lambda:ListFunction": "lambda:GetFunction",
@@ -102,7 +102,7 @@ def request_of(call: Call) -> Request:
         "s3": bucket if "Bucket" in action else f"{bucket}/key",
         "ssm": f"arn:aws:ssm:eu-central-1:{ACCOUNT}:parameter{call.parameters.get('Name', '')}",
     }
-    return Request(
+    return Action(
         action, "*" if action == "cloudformation:ValidateTemplate" else resources[call.service]
     )
 
@@ -137,14 +137,14 @@ def test_a_function_may_not_do_more_than_the_boundary_whatever_its_own_policy_sa
     _, boundary = policies("branch")
     requests = [
         *FORBIDDEN,
-        Request("ssm:GetParameter", f"{PARAMETERS}branch-pr-7/neon-database-url"),
-        Request("ssm:GetParameter", f"{PARAMETERS}prod/neon-database-url-runtime"),
-        Request("ssm:PutParameter", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
-        Request("kms:Decrypt", KEY),
-        Request("kms:Decrypt", KEY, {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}),
-        Request("logs:PutLogEvents", f"{LOGS}/aws/lambda/prod-todo-api:log-stream:abc"),
-        Request("lambda:InvokeFunction", f"{FUNCTIONS}branch-pr-7-todo-api"),
-        Request("s3:GetObject", "arn:aws:s3:::todo-api-branch-pr-7-bucket/state.json"),
+        Action("ssm:GetParameter", f"{PARAMETERS}branch-pr-7/neon-database-url"),
+        Action("ssm:GetParameter", f"{PARAMETERS}prod/neon-database-url-runtime"),
+        Action("ssm:PutParameter", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
+        Action("kms:Decrypt", KEY),
+        Action("kms:Decrypt", KEY, {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}),
+        Action("logs:PutLogEvents", f"{LOGS}/aws/lambda/prod-todo-api:log-stream:abc"),
+        Action("lambda:InvokeFunction", f"{FUNCTIONS}branch-pr-7-todo-api"),
+        Action("s3:GetObject", "arn:aws:s3:::todo-api-branch-pr-7-bucket/state.json"),
     ]
 
     results = allowed(EVERYTHING, requests, boundary)
@@ -160,16 +160,16 @@ def test_a_function_may_do_within_the_boundary_all_that_it_needs(project: Projec
     role = project.resources["IamRoleLambdaExecution"]["Properties"]
     _, boundary = policies("branch")
     needed = [
-        Request("logs:CreateLogStream", STREAM),
-        Request("logs:PutLogEvents", STREAM),
-        Request("ssm:GetParameter", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
-        Request("kms:Decrypt", KEY, {"kms:ViaService": "ssm.eu-central-1.amazonaws.com"}),
-        Request("xray:PutTraceSegments"),
-        Request("xray:PutTelemetryRecords"),
+        Action("logs:CreateLogStream", STREAM),
+        Action("logs:PutLogEvents", STREAM),
+        Action("ssm:GetParameter", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),
+        Action("kms:Decrypt", KEY, {"kms:ViaService": "ssm.eu-central-1.amazonaws.com"}),
+        Action("xray:PutTraceSegments"),
+        Action("xray:PutTelemetryRecords"),
     ]
 
     # Of a second function, as docs/extending/4-authorizer.patch has it.
-    other = Request("logs:PutLogEvents", STREAM.replace("-todo-api", "-todo-api-authorizer"))
+    other = Action("logs:PutLogEvents", STREAM.replace("-todo-api", "-todo-api-authorizer"))
 
     results = allowed(substituted(role["Policies"][0]["PolicyDocument"], {}), needed, boundary)
     results |= allowed(EVERYTHING, [other], boundary)
@@ -185,8 +185,8 @@ def test_a_function_may_not_make_the_log_group_of_a_removed_stage_again(project:
     policy = substituted(role["Policies"][0]["PolicyDocument"], {})
     # As AWS names a group that is to be created.
     group = f"{LOGS}/aws/lambda/branch-pr-7-todo-api:log-stream:"
-    again = Request("logs:CreateLogGroup", group)
-    lines = Request("logs:PutLogEvents", STREAM)
+    again = Action("logs:CreateLogGroup", group)
+    lines = Action("logs:PutLogEvents", STREAM)
 
     results = allowed(policy, [again, lines])
 

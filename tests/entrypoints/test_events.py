@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dev.lab.events import REQUEST_ID, function_url_event, http_api_event, rest_api_event
+from tests.support.documents.walk import new_caller
 from tests.support.http.assertions import assert_problem
 from tests.support.http.clients import Api, Response, handle, invoke
 from tests.support.http.users import User, new_user
@@ -24,7 +25,7 @@ PREFLIGHT = {
 }
 TODO = b'{"title": "Gr\xc3\xbc\xc3\x9fe \xf0\x9f\x8c\xb1", "description": "", "is_completed": true}'
 
-Request = tuple[str, str, dict[str, str], bytes | None]
+Sent = tuple[str, str, dict[str, str], bytes | None]
 
 GET_PATHS = [
     *(
@@ -76,7 +77,7 @@ GET_PATHS = [
     f"{ALL}/{ID[:-1]}c",
 ]
 
-READS: list[Request] = [
+READS: list[Sent] = [
     *(("GET", path, {}, None) for path in GET_PATHS),
     *(("HEAD", path, {}, None) for path in ("/health", ALL, ONE, f"{ONE}/toggle", "/nowhere")),
     *(("GET", ONE, {"If-None-Match": tag}, None) for tag in (TAG, f"W/{TAG}")),
@@ -98,7 +99,7 @@ READS: list[Request] = [
 ]
 """Requests that change nothing, so that both responses are equal byte by byte."""
 
-WRITES: list[Request] = [
+WRITES: list[Sent] = [
     ("POST", ALL, JSON, TODO),
     ("POST", ALL, {"Content-Type": "", "content-TYPE": "application/json; charset=utf-8"}, TODO),
     ("POST", ALL, {**JSON, "Idempotency-Key": "the first"}, TODO),
@@ -144,7 +145,7 @@ def _comparable(response: Response, *, written: bool) -> tuple[int, dict[str, st
 
 @pytest.mark.parametrize("requests", [READS, WRITES], ids=["reads", "writes"])
 def test_http_api_and_local_server_send_equal_status_headers_and_body(
-    lambda_api: Api, local_api: Api, sql: Callable[..., Any], requests: list[Request]
+    lambda_api: Api, local_api: Api, sql: Callable[..., Any], requests: list[Sent]
 ) -> None:
     statuses = set()
     for method, path, headers, body in requests:
@@ -195,8 +196,15 @@ def api(request: pytest.FixtureRequest, lambda_api: Api, local_api: Api) -> Api:
     return Api(lambda *parts: invoke(make_event(*parts)))
 
 
-def test_every_operation_works_through_each_entry_point(api: Api) -> None:
-    """Together the operations read the path, the query, header fields and the body."""
+def test_every_operation_works_through_each_entry_point_with_each_option(api: Api) -> None:
+    caller = new_caller("grace", api)
+    for operation in caller.operations:
+        for request in caller.requests(operation):
+            response = caller.send(request)
+            assert request.is_answered_by(response), (request.name, response)
+
+
+def test_path_query_header_fields_and_body_arrive_through_each_entry_point(api: Api) -> None:
     user = "grace"
     created = api("POST", ALL, user=user, body=TODO, headers={"Idempotency-Key": "1"})
     todo = created.json()
@@ -294,7 +302,7 @@ def test_response_has_the_members_of_the_event_version_and_no_base64(
 ) -> None:
     one = carol.todos[0]["id"]
     tag = carol("GET", f"{ALL}/{one}").headers["etag"]
-    requests: list[tuple[int, Request]] = [
+    requests: list[tuple[int, Sent]] = [
         (200, ("GET", f"{ALL}/{one}", {}, None)),
         (200, ("GET", "/docs", {}, None)),
         (200, ("HEAD", "/health", {}, None)),

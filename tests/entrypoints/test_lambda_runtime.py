@@ -17,9 +17,10 @@ from dev.lab.events import REQUEST_ID, http_api_event
 from dev.lab.proxy import TrafficCounter
 from tests.support.aws.lambda_runtime import Failed, Function
 from tests.support.aws.zip import LAMBDA_PYTHON, PATH_WITH_UV, TARGET
+from tests.support.documents.operations import Operation
+from tests.support.documents.traffic import each_operation, traffic_of, traffic_of_refused
 from tests.support.http.clients import Api, response_of
-from tests.support.http.requests import ON_THE_DATABASE, REFUSED, sender
-from tests.support.http.users import new_user
+from tests.support.http.requests import WITHOUT_DATABASE
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
@@ -76,17 +77,36 @@ def _api(function: Function) -> Api:
     return Api(lambda *request: response_of(function.invoke(http_api_event(*request))))
 
 
-@pytest.mark.parametrize(
-    "request_", [*ON_THE_DATABASE.values(), *REFUSED.values()], ids=[*ON_THE_DATABASE, *REFUSED]
-)
+@each_operation
 def test_each_operation_works_with_one_statement_or_none(
-    function: Function, wire: TrafficCounter, request_: Any
+    function: Function, wire: TrafficCounter, operation: Operation
 ) -> None:
-    send = sender(new_user("zoe", _api(function)))
+    api = _api(function)
+    counted = traffic_of(operation, api, wire, delay=0)
+    refused = traffic_of_refused(operation, api, wire)
+    needed = int(operation.uses_the_database)
+    for each in counted.values():
+        assert (each.connections, each.statements) == (needed, needed)
+    for each in refused.values():
+        assert (each.connections, each.statements) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "arguments", "status"), WITHOUT_DATABASE.values(), ids=WITHOUT_DATABASE
+)
+def test_a_request_without_database_access_opens_no_connection(
+    function: Function,
+    wire: TrafficCounter,
+    method: str,
+    path: str,
+    arguments: dict[str, Any],
+    status: int,
+) -> None:
+    request = {"user": "zoe", **arguments}
     with wire.watch() as traffic:
-        send(request_)
-    needed = int(request_ in ON_THE_DATABASE.values())
-    assert (traffic.connections, len(traffic.statements)) == (needed, needed)
+        response = _api(function)(method, path, **request)
+    assert response.status == status
+    assert (traffic.connections, traffic.statements) == (0, [])
 
 
 def test_log_line_is_json_with_lambdas_and_our_request_id(function: Function) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from dev import ROOT
 from tests.support.aws.cloudformation import parsed
-from tests.support.aws.iam import ACCOUNT, Request, substituted
+from tests.support.aws.iam import ACCOUNT, Action, substituted
 
 STAGES = {"dev": "dev", "prod": "prod", "branch": "branch-pr-7"}
 """A stage of each environment."""
@@ -48,73 +48,69 @@ def policies(environment: str) -> tuple[Any, Any]:
 
 FORBIDDEN = [
     # To be somebody else
-    Request("iam:CreateRole", OWN_ROLE),
-    Request("iam:CreateRole", OWN_ROLE, bounded_by(OTHER_POLICY)),
-    Request("iam:CreateRole", OWN_ROLE, bounded_by(ADMINISTRATOR)),
-    Request("iam:CreateRole", f"{ROLE}administrator", bounded_by(BOUNDARY)),
-    Request("iam:PutRolePolicy", OWN_ROLE),
-    Request("iam:PutRolePolicy", DEPLOYER, bounded_by(BOUNDARY)),
-    Request("iam:UpdateAssumeRolePolicy", OWN_ROLE),
-    Request("iam:UpdateAssumeRolePolicy", f"{ROLE}todo-api-deployer-prod"),
-    Request(
+    Action("iam:CreateRole", OWN_ROLE),
+    Action("iam:CreateRole", OWN_ROLE, bounded_by(OTHER_POLICY)),
+    Action("iam:CreateRole", OWN_ROLE, bounded_by(ADMINISTRATOR)),
+    Action("iam:CreateRole", f"{ROLE}administrator", bounded_by(BOUNDARY)),
+    Action("iam:PutRolePolicy", OWN_ROLE),
+    Action("iam:PutRolePolicy", DEPLOYER, bounded_by(BOUNDARY)),
+    Action("iam:UpdateAssumeRolePolicy", OWN_ROLE),
+    Action("iam:UpdateAssumeRolePolicy", f"{ROLE}todo-api-deployer-prod"),
+    Action(
         "iam:AttachRolePolicy", OWN_ROLE, bounded_by(BOUNDARY) | {"iam:PolicyARN": ADMINISTRATOR}
     ),
-    Request(
-        "iam:PassRole", f"{ROLE}administrator", {"iam:PassedToService": "lambda.amazonaws.com"}
-    ),
-    Request("iam:PassRole", DEPLOYER, {"iam:PassedToService": "lambda.amazonaws.com"}),
-    Request("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "cloudformation.amazonaws.com"}),
-    Request("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
-    Request("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/me"),
-    Request("iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/administrator"),
-    Request("iam:CreateServiceLinkedRole", f"{ROLE}aws-service-role/a.amazonaws.com/A"),
-    Request("sts:AssumeRole", f"{ROLE}administrator"),
+    Action("iam:PassRole", f"{ROLE}administrator", {"iam:PassedToService": "lambda.amazonaws.com"}),
+    Action("iam:PassRole", DEPLOYER, {"iam:PassedToService": "lambda.amazonaws.com"}),
+    Action("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "cloudformation.amazonaws.com"}),
+    Action("iam:PassRole", OWN_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    Action("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/me"),
+    Action("iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/administrator"),
+    Action("iam:CreateServiceLinkedRole", f"{ROLE}aws-service-role/a.amazonaws.com/A"),
+    Action("sts:AssumeRole", f"{ROLE}administrator"),
     # To be without the boundary
-    Request("iam:DeleteRolePermissionsBoundary", OWN_ROLE, bounded_by(BOUNDARY)),
-    Request("iam:PutRolePermissionsBoundary", OWN_ROLE, bounded_by(ADMINISTRATOR)),
-    Request("iam:PutRolePermissionsBoundary", DEPLOYER, bounded_by(BOUNDARY)),
-    Request("iam:CreatePolicyVersion", BOUNDARY),
-    Request("iam:SetDefaultPolicyVersion", BOUNDARY),
-    Request("iam:DeletePolicyVersion", BOUNDARY),
-    Request("iam:DeletePolicy", BOUNDARY),
-    Request("cloudformation:UpdateStack", f"{STACKS}todo-api-deployer-branch/1"),
+    Action("iam:DeleteRolePermissionsBoundary", OWN_ROLE, bounded_by(BOUNDARY)),
+    Action("iam:PutRolePermissionsBoundary", OWN_ROLE, bounded_by(ADMINISTRATOR)),
+    Action("iam:PutRolePermissionsBoundary", DEPLOYER, bounded_by(BOUNDARY)),
+    Action("iam:CreatePolicyVersion", BOUNDARY),
+    Action("iam:SetDefaultPolicyVersion", BOUNDARY),
+    Action("iam:DeletePolicyVersion", BOUNDARY),
+    Action("iam:DeletePolicy", BOUNDARY),
+    Action("cloudformation:UpdateStack", f"{STACKS}todo-api-deployer-branch/1"),
     # To reach the stages of other environments
-    Request("cloudformation:UpdateStack", f"{STACKS}todo-api-prod/1"),
-    Request("cloudformation:DeleteStack", f"{STACKS}todo-api-dev/1"),
-    Request("ssm:GetParameter", f"{PARAMETERS}prod/neon-database-url"),
-    Request("ssm:PutParameter", f"{PARAMETERS}dev/neon-database-url-runtime"),
-    Request("lambda:UpdateFunctionCode", f"{FUNCTIONS}prod-todo-api"),
-    Request("lambda:CreateFunction", f"{FUNCTIONS}something-else"),
-    Request("lambda:InvokeFunction", f"{FUNCTIONS}prod-todo-api"),
-    Request("logs:DeleteLogGroup", f"{LOGS}/aws/lambda/prod-todo-api"),
-    Request("s3:GetObject", "arn:aws:s3:::todo-api-prod-bucket/state.json"),
-    Request(
+    Action("cloudformation:UpdateStack", f"{STACKS}todo-api-prod/1"),
+    Action("cloudformation:DeleteStack", f"{STACKS}todo-api-dev/1"),
+    Action("ssm:GetParameter", f"{PARAMETERS}prod/neon-database-url"),
+    Action("ssm:PutParameter", f"{PARAMETERS}dev/neon-database-url-runtime"),
+    Action("lambda:UpdateFunctionCode", f"{FUNCTIONS}prod-todo-api"),
+    Action("lambda:CreateFunction", f"{FUNCTIONS}something-else"),
+    Action("lambda:InvokeFunction", f"{FUNCTIONS}prod-todo-api"),
+    Action("logs:DeleteLogGroup", f"{LOGS}/aws/lambda/prod-todo-api"),
+    Action("s3:GetObject", "arn:aws:s3:::todo-api-prod-bucket/state.json"),
+    Action(
         "cloudwatch:DeleteAlarms",
         f"arn:aws:cloudwatch:eu-central-1:{ACCOUNT}:alarm:todo-api-prod-A",
     ),
-    Request("apigateway:DELETE", f"{APIS}/abc", tagged("Resource", "prod")),
-    Request(
-        "apigateway:PATCH", f"{APIS}/abc", tagged("Resource", "branch-pr-7", "another-service")
-    ),
-    Request("apigateway:DELETE", f"{APIS}/abc"),
-    Request("apigateway:POST", f"{APIS}/abc/integrations", tagged("Resource", "prod")),
-    Request("apigateway:PATCH", f"{APIS}/abc/routes/def", tagged("Resource", "dev")),
-    Request("apigateway:PATCH", f"{APIS}/abc/stages/$default", tagged("Resource", "prod")),
-    Request("apigateway:POST", APIS, tagged("Request", "prod")),
-    Request("apigateway:POST", APIS),
-    Request("apigateway:DELETE", TAGS),
-    Request("apigateway:POST", TAGS, tagged("Request", "prod")),
-    Request("apigateway:GET", "arn:aws:apigateway:eu-central-1::/restapis"),
+    Action("apigateway:DELETE", f"{APIS}/abc", tagged("Resource", "prod")),
+    Action("apigateway:PATCH", f"{APIS}/abc", tagged("Resource", "branch-pr-7", "another-service")),
+    Action("apigateway:DELETE", f"{APIS}/abc"),
+    Action("apigateway:POST", f"{APIS}/abc/integrations", tagged("Resource", "prod")),
+    Action("apigateway:PATCH", f"{APIS}/abc/routes/def", tagged("Resource", "dev")),
+    Action("apigateway:PATCH", f"{APIS}/abc/stages/$default", tagged("Resource", "prod")),
+    Action("apigateway:POST", APIS, tagged("Request", "prod")),
+    Action("apigateway:POST", APIS),
+    Action("apigateway:DELETE", TAGS),
+    Action("apigateway:POST", TAGS, tagged("Request", "prod")),
+    Action("apigateway:GET", "arn:aws:apigateway:eu-central-1::/restapis"),
     # To be anywhere else
-    Request("ec2:RunInstances", f"arn:aws:ec2:eu-central-1:{ACCOUNT}:instance/*"),
-    Request(
+    Action("ec2:RunInstances", f"arn:aws:ec2:eu-central-1:{ACCOUNT}:instance/*"),
+    Action(
         "secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:a"
     ),
 ]
 """What the role of `branch` must not be able to do."""
 
 
-def by_cloudformation(stage: str, environment: str) -> list[Request]:
+def by_cloudformation(stage: str, environment: str) -> list[Action]:
     """Return what CloudFormation sends for whoever deploys or removes a stage."""
     role = f"{ROLE}todo-api-{stage}-eu-central-1-lambdaRole"
     boundary = bounded_by(f"arn:aws:iam::{ACCOUNT}:policy/todo-api-boundary-{environment}")
@@ -142,29 +138,29 @@ def by_cloudformation(stage: str, environment: str) -> list[Request]:
         "DeleteBucketPolicy DeleteBucket"
     )
     return [
-        *(Request(f"iam:{name}", role, boundary) for name in with_boundary.split()),
-        *(Request(f"iam:{name}", role) for name in by_name.split()),
-        Request("iam:PassRole", role, {"iam:PassedToService": "lambda.amazonaws.com"}),
-        *(Request(f"lambda:{name}", function) for name in of_function.split()),
-        *(Request(f"logs:{name}", group) for name in of_group.split()),
-        Request("logs:CreateLogGroup", f"{LOGS}/aws/http-api/todo-api-{stage}"),
-        *(Request(f"s3:{name}", bucket) for name in of_bucket.split()),
+        *(Action(f"iam:{name}", role, boundary) for name in with_boundary.split()),
+        *(Action(f"iam:{name}", role) for name in by_name.split()),
+        Action("iam:PassRole", role, {"iam:PassedToService": "lambda.amazonaws.com"}),
+        *(Action(f"lambda:{name}", function) for name in of_function.split()),
+        *(Action(f"logs:{name}", group) for name in of_group.split()),
+        Action("logs:CreateLogGroup", f"{LOGS}/aws/http-api/todo-api-{stage}"),
+        *(Action(f"s3:{name}", bucket) for name in of_bucket.split()),
         *(
-            Request(f"cloudwatch:{name}", alarm)
+            Action(f"cloudwatch:{name}", alarm)
             for name in ("PutMetricAlarm", "TagResource", "DeleteAlarms")
         ),
-        Request(
+        Action(
             "cloudwatch:PutDashboard", f"arn:aws:cloudwatch::{ACCOUNT}:dashboard/todo-api-{stage}"
         ),
-        Request("apigateway:POST", APIS, tagged("Request", stage)),
-        Request("apigateway:POST", TAGS, tagged("Request", stage)),
-        Request("apigateway:GET", f"{APIS}/abc", resource),
-        Request("apigateway:PATCH", f"{APIS}/abc", resource),
-        Request("apigateway:DELETE", f"{APIS}/abc", resource),
+        Action("apigateway:POST", APIS, tagged("Request", stage)),
+        Action("apigateway:POST", TAGS, tagged("Request", stage)),
+        Action("apigateway:GET", f"{APIS}/abc", resource),
+        Action("apigateway:PATCH", f"{APIS}/abc", resource),
+        Action("apigateway:DELETE", f"{APIS}/abc", resource),
         *(
-            Request("apigateway:POST", f"{APIS}/abc/{name}", resource)
+            Action("apigateway:POST", f"{APIS}/abc/{name}", resource)
             for name in ("integrations", "routes", "stages")
         ),
-        Request("apigateway:PATCH", f"{APIS}/abc/stages/$default", resource),
-        Request("apigateway:DELETE", f"{APIS}/abc/routes/def", resource),
+        Action("apigateway:PATCH", f"{APIS}/abc/stages/$default", resource),
+        Action("apigateway:DELETE", f"{APIS}/abc/routes/def", resource),
     ]

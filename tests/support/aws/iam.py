@@ -17,7 +17,7 @@ PSEUDO_PARAMETERS = {
 
 
 @dataclass(frozen=True)
-class Request:
+class Action:
     """An action on a resource, with the condition keys that the caller's request has."""
 
     action: str
@@ -46,7 +46,7 @@ def substituted(value: Any, parameters: Mapping[str, str]) -> Any:
     return {name: substituted(item, parameters) for name, item in value.items()}
 
 
-def allowed(policy: Any, requests: Sequence[Request], boundary: Any = None) -> dict[str, bool]:
+def allowed(policy: Any, requests: Sequence[Action], boundary: Any = None) -> dict[str, bool]:
     """Return for each request whether a role with this policy, and this boundary, may send it."""
     shown = [
         {"action": each.action, "resource": each.resource, "context": dict(each.context)}

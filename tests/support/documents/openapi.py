@@ -6,7 +6,7 @@ from typing import Any
 
 from dev import ROOT
 from tests.support.documents import pages
-from tests.support.documents.operations import operations_in
+from tests.support.documents.operations import Operation, operations_in
 from tests.support.documents.walk import Caller
 from tests.support.http.clients import Api, Response
 
@@ -14,12 +14,10 @@ PATH = ROOT / "docs/openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
 
-OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    operation["operationId"]: (method.upper(), path, operation)
-    for path, methods in DOCUMENT["paths"].items()
-    for method, operation in methods.items()
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation for operation in operations_in(DOCUMENT)
 }
-"""Method, path and description of each operation, by `operationId`."""
+"""Each operation, by `operationId`."""
 
 COMMON_HEADERS = {
     *("content-type", "content-length", "vary"),
@@ -65,7 +63,7 @@ def documented_response(operation_id: str, response: Response) -> dict[str, Any]
 
     Returns the part of the document that describes it.
     """
-    responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id][2]["responses"]
+    responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id].description["responses"]
     assert str(response.status) in responses, (operation_id, response)
     documented = responses[str(response.status)]
     names = {name.lower() for name in documented.get("headers", {})}
@@ -85,15 +83,18 @@ def example_of(part: dict[str, Any]) -> dict[str, Any]:
 
 def request_for(operation_id: str, item_id: str) -> dict[str, Any]:
     """The request to an item that the examples of an operation make."""
-    method, path, operation = OPERATIONS[operation_id]
-    body = {"json": example_of(operation["requestBody"])} if "requestBody" in operation else {}
-    return {"method": method, "path": path.replace("{id}", item_id), "user": "alice", **body}
+    operation = OPERATIONS[operation_id]
+    path = operation.path.replace("{id}", item_id)
+    request: dict[str, Any] = {"method": operation.method, "path": path, "user": "alice"}
+    if operation.has_body:
+        request["json"] = example_of(operation.description["requestBody"])
+    return request
 
 
 def request_to_new_item(call: Api, operation_id: str) -> dict[str, Any]:
     """The same to a new item, with references to new items in place of those of the examples."""
     caller = _examples_user(call)
-    (operation,) = [each for each in caller.operations if each.name == operation_id]
+    operation = OPERATIONS[operation_id]
     body = {option: "example" for option in operation.options if option.place == "body"}
     new = caller.own(operation_id, operation, body)
     request = request_for(operation_id, "".join(new.ids))
@@ -105,7 +106,7 @@ def request_to_new_item(call: Api, operation_id: str) -> dict[str, Any]:
 def new_referenced_item(call: Api, operation_id: str) -> str | None:
     """The ID of a new item that this operation is about and another refers to, if any can."""
     caller = _examples_user(call)
-    collection = OPERATIONS[operation_id][1].partition("/{id}")[0]
+    collection = OPERATIONS[operation_id].path.partition("/{id}")[0]
     for operation in caller.operations:
         if operation.method == "POST" and not operation.ids and operation.path != collection:
             caller.create(operation, operation.path)
@@ -114,7 +115,7 @@ def new_referenced_item(call: Api, operation_id: str) -> str | None:
 
 
 def _examples_user(call: Api) -> Caller:
-    return Caller(call, "alice", operations_in(DOCUMENT))
+    return Caller(call, "alice", list(OPERATIONS.values()))
 
 
 def without_generated_values(value: dict[str, Any]) -> Any:

@@ -45,6 +45,16 @@ class Operation:
     needs_user: bool
     options: tuple[Option, ...]
     has_body: bool
+    description: Schema = field(compare=False)
+    """What the document says about it."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def uses_the_database(self) -> bool:
+        """Whether it has a response for a database that is not available."""
+        return "503" in self.description["responses"]
 
     @property
     def ids(self) -> list[str]:
@@ -94,6 +104,7 @@ def _operation(document: Schema, path: str, method: str, description: Schema) ->
         needs_user=bool(description.get("security", document.get("security"))),
         options=tuple(options),
         has_body=body is not None,
+        description=description,
     )
 
 

@@ -95,12 +95,20 @@ class Caller:
     def requests(self, operation: Operation) -> Iterator[Request]:
         """Yield each request of an operation: without options, with each alone, and with all.
 
+        The last one is to an item that does not exist, if the operation is about an item.
+
         Raises:
             CannotSend: the document does not say how.
         """
         for name, choices in variants(operation):
             self.items.clear()
             yield self.own(name, operation, choices)
+        if operation.ids:
+            self.items.clear()
+            _, required = next(variants(operation))
+            existing = self.own(f"{operation.name} of a missing item", operation, required)
+            missing = tuple(missing_like(item_id) for item_id in existing.ids)
+            yield replace(existing, ids=missing, status=404)
 
     def own(self, name: str, operation: Operation, choices: Mapping[Option, str]) -> Request:
         """Return a request to new items of this user's own.

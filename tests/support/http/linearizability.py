@@ -30,7 +30,7 @@ class Todo:
     etag: str | None
 
 
-class Request(NamedTuple):
+class Invocation(NamedTuple):
     """An operation as it was asked for."""
 
     kind: str
@@ -48,7 +48,7 @@ class Operation:
     Times are from `time.monotonic()`.
     """
 
-    request: Request
+    request: Invocation
     outcome: str
     seen: Todo | None = None
     began: float = 0

@@ -12,8 +12,9 @@ from sqlalchemy.dialects import postgresql
 
 from dev.lab.proxy import FaultyProxy
 from tests.support.aws import handler_processes
+from tests.support.documents.openapi import OPERATIONS
 from tests.support.http.clients import Context
-from tests.support.http.linearizability import Operation, Request, Todo
+from tests.support.http.linearizability import Invocation, Operation, Todo
 from tests.support.postgres.fault_scenario import UNKNOWN
 from todo_api.database import errors
 from todo_api.database import todos as repository
@@ -29,14 +30,6 @@ FAULTS = [
     "reset mid-answer",
     "delayed until the client has gone",
 ]
-HTTP = {
-    "create": ("POST", ""),
-    "retrieve": ("GET", ""),
-    "replace": ("PUT", ""),
-    "update": ("PATCH", ""),
-    "toggle": ("POST", "/toggle"),
-    "delete": ("DELETE", ""),
-}
 WEIGHTS = {"create": 2, "retrieve": 4, "replace": 3, "update": 5, "toggle": 5, "delete": 1}
 
 
@@ -61,17 +54,17 @@ class RandomlyFaultyProxy(FaultyProxy):
 # --- in the processes -----------------------------------------------------------------------------
 
 
-def perform(request: Request, process: int) -> Operation:
+def perform(request: Invocation, process: int) -> Operation:
     """Send one request and record it."""
     kind, key, fields, id_, tag = request
-    method, suffix = HTTP[kind]
+    operation = OPERATIONS[f"{kind}Todo"]
     headers = {"Idempotency-Key": key} if kind == "create" else {}
     if tag:
         headers["If-None-Match" if kind == "retrieve" else "If-Match"] = tag
-    path = f"/v1/todos/{id_}{suffix}" if id_ else "/v1/todos"
+    path = operation.path.replace("{id}", str(id_))
     body: dict[str, Any] = {"json": fields} if fields else {}
     began = time.monotonic()
-    response = handler_processes.call(method, path, user=USER, headers=headers, **body)
+    response = handler_processes.call(operation.method, path, user=USER, headers=headers, **body)
     ended = time.monotonic()
     seen, outcome = None, str(response.status)
     if response.status in (503, 504):
@@ -111,12 +104,12 @@ def work(arguments: tuple[int, str, Sequence[str], int]) -> list[Operation]:
     return history
 
 
-def _random_request(random: Random, key: str, todo: Todo | None, text: str) -> Request:
+def _random_request(random: Random, key: str, todo: Todo | None, text: str) -> Invocation:
     if todo is None:
-        return Request("create", key, {"title": random.choice(["new", "new", "new", "another"])})
+        return Invocation("create", key, {"title": random.choice(["new", "new", "new", "another"])})
     (kind,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
     if kind == "create":
-        return Request(kind, key, {"title": "new"})
+        return Invocation(kind, key, {"title": "new"})
     fields: dict[str, Any] = {}
     if kind == "replace":
         fields = {"title": text, "is_completed": random.choice([True, False])}
@@ -124,7 +117,7 @@ def _random_request(random: Random, key: str, todo: Todo | None, text: str) -> R
         fields = random.choice(
             [{"title": text}, {"description": text}, {"description": None}, {"is_completed": True}]
         )
-    return Request(kind, key, fields, todo.id, random.choice([None, todo.etag]))
+    return Invocation(kind, key, fields, todo.id, random.choice([None, todo.etag]))
 
 
 def read(arguments: tuple[str, set[str]]) -> list[Operation]:
@@ -132,8 +125,8 @@ def read(arguments: tuple[str, set[str]]) -> list[Operation]:
     key, ids = arguments
     history: list[Operation] = []
     for request in [
-        Request("create", key, {"title": "new"}),
-        *(Request("retrieve", key, id=id_) for id_ in ids),
+        Invocation("create", key, {"title": "new"}),
+        *(Invocation("retrieve", key, id=id_) for id_ in ids),
     ]:
         deadline = time.monotonic() + 30
         while not history or history[-1].request != request or not history[-1].is_answered:
@@ -142,7 +135,7 @@ def read(arguments: tuple[str, set[str]]) -> list[Operation]:
     return history
 
 
-def perform_at_once(arguments: tuple[int, Request | None, str]) -> list[Operation]:
+def perform_at_once(arguments: tuple[int, Invocation | None, str]) -> list[Operation]:
     """Send a request at the same time as the other processes.
 
     With a mutation of the code or `""`.

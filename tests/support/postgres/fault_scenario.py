@@ -8,17 +8,20 @@ from psycopg2.extensions import parse_dsn
 
 from dev.lab.proxy import FaultyProxy
 from dev.lab.sql import run_sql
+from tests.support.documents.openapi import OPERATIONS
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failures, log_text
 from tests.support.http.clients import Api, Response
 
 TIMEOUT_SECONDS = 1.0
-OPERATIONS = ["list", "create", "toggle"]
 SUCCEEDED, NOT_EXECUTED, UNKNOWN = "succeeded", "not-executed", "outcome-unknown"
 STATUSES = {NOT_EXECUTED: 503, UNKNOWN: 504}
 """By outcome of a failure: the status."""
 
-each_operation = pytest.mark.parametrize("operation", OPERATIONS)
+REQUESTS = {"list": "listTodos", "create": "createTodo", "toggle": "toggleTodo"}
+"""One operation for each kind of statement: a read, an insert and an update."""
+
+each_kind_of_statement = pytest.mark.parametrize("operation", REQUESTS)
 
 
 def assert_failure(response: Response, *, is_misconfigured: bool = False) -> str:
@@ -42,6 +45,7 @@ class FaultScenario:
         self.proxy = FaultyProxy(int(self.parts["port"]))
         self.user = f"user-{id(self)}"
         self.acknowledged: set[str] = set()
+        self.todo = ""
         with app_on(self.uri()) as call:
             self.todo = self.request(call, "create").json()["id"]
 
@@ -55,11 +59,10 @@ class FaultScenario:
 
     def request(self, call: Api, operation: str) -> Response:
         """Send a request, and record the ID of an acknowledged create."""
-        if operation == "list":
-            return call("GET", "/v1/todos?limit=100", user=self.user)
-        if operation == "toggle":
-            return call("POST", f"/v1/todos/{self.todo}/toggle", user=self.user)
-        response = call("POST", "/v1/todos", user=self.user, json={"title": "new"})
+        described = OPERATIONS[REQUESTS[operation]]
+        path = described.path.replace("{id}", self.todo)
+        body: Any = {"title": "new"} if described.has_body else ...
+        response = call(described.method, path, user=self.user, json=body)
         if response.status == 201:
             self.acknowledged.add(response.json()["id"])
         return response
@@ -118,5 +121,5 @@ class FaultScenario:
             assert time.monotonic() < deadline, found
             time.sleep(0.02)
         if call is not None:
-            for operation in OPERATIONS:
+            for operation in REQUESTS:
                 assert self.request(call, operation).status in (200, 201)
