@@ -175,7 +175,8 @@ class Supervisor:
         if os.geteuid() != 0:
             return [], {}
         rows = self.data if self.data.exists() else self.folder
-        uid, gid = rows.stat().st_uid or NOBODY, rows.stat().st_gid or NOBODY
+        uid = rows.stat().st_uid or NOBODY
+        gid = rows.stat().st_gid or NOBODY
         as_owner: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []}
         in_namespace = ["unshare", "--user", "--map-user=1000", "--"]
         choices: list[tuple[list[str], dict[str, Any]]] = [([], as_owner), (in_namespace, {})]

@@ -38,13 +38,17 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     parameters = {**whole, "user": event["headers"]["x-user-id"], "id": todo_id}
     match method, bool(todo_id):
         case "POST", _:
-            status, statement = 201, INSERT
+            status = 201
+            statement = INSERT
         case "GET", False:
-            status, statement = 200, LIST
+            status = 200
+            statement = LIST
         case "GET", True:
-            status, statement = 200, SELECT
+            status = 200
+            statement = SELECT
         case "DELETE", _:
-            status, statement = 204, DELETE
+            status = 204
+            statement = DELETE
         case _:
             status = 200
             statement = UPDATE.format(changes=", ".join(f"{name} = %({name})s" for name in fields))

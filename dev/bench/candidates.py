@@ -28,7 +28,8 @@ class Worker:
     """A candidate in a process of its own, and the user whose todos it works on."""
 
     def __init__(self, candidate: str, uri: str, *options: str) -> None:
-        self.user, self.todo_id = f"bench|{candidate}".replace(" ", "-"), ""
+        self.user = f"bench|{candidate}".replace(" ", "-")
+        self.todo_id = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dev.bench.worker", MODULES[candidate], *options],
             cwd=ROOT,

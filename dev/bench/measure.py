@@ -34,7 +34,9 @@ from todo_api.models.page import PAGE_DEFAULT, Cursor
 CANDIDATES = ("bare psycopg2", "this project", "SQLModel tutorial")
 ROUND_TRIP_SECONDS = 0.01
 # Server connections, processes, and the duration of an insert.
-POOL_SIZE, POOL_CLIENTS, SLEEP_SECONDS = 2, 4, 0.5
+POOL_SIZE = 2
+POOL_CLIENTS = 4
+SLEEP_SECONDS = 0.5
 # What the handler cannot do without.
 LIBRARIES = "fastapi, sqlmodel, mangum, psycopg2, pydantic_settings"
 
@@ -75,7 +77,8 @@ def run(database: str, sizes: Sizes, log: Callable[[str], None]) -> Result:
             )
             pooled_uri = pooler.uri()
         neon = stack.enter_context(neon_proxy(pooled_uri))
-        uri, wire = neon.uri(), neon.counter
+        uri = neon.uri()
+        wire = neon.counter
         workers = {
             candidate: stack.enter_context(Worker(candidate, uri)) for candidate in CANDIDATES
         }

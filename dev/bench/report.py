@@ -9,7 +9,8 @@ from dev.bench.cpu_share import share
 from dev.bench.measure import CANDIDATES, LIBRARIES, POOL_CLIENTS, POOL_SIZE, Result
 
 PAGE = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+BEGIN = "<!-- make bench: begin -->"
+END = "<!-- make bench: end -->"
 
 HEAD = """\
 Measured by `make bench` on {date} ({machine}): {server}, behind a

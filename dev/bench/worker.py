@@ -22,7 +22,9 @@ from typing import Any
 CONTEXT: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 19_000)
 """Lambda's context object, as far as a candidate looks at it."""
 
-LIBPQ, PACKAGES, OURS = "libpq and psycopg2", "the other packages", "this project"
+LIBPQ = "libpq and psycopg2"
+PACKAGES = "the other packages"
+OURS = "this project"
 OUR_FILES = tuple(str(Path(__file__).parents[2] / name) for name in ("handler.py", "todo_api/"))
 
 
@@ -40,7 +42,8 @@ class CpuByPart:
         sys.setprofile(self._record)
 
     def _record(self, frame: FrameType, event: str, function: object) -> None:
-        now, thread = time.thread_time(), vars(self._local)
+        now = time.thread_time()
+        thread = vars(self._local)
         running: list[str] = thread.setdefault("running", [PACKAGES])
         self.milliseconds[running[-1]] += (now - thread.get("since", now)) * 1000
         if event in ("call", "c_call"):
@@ -74,9 +77,11 @@ def main() -> None:
         event = json.loads(line)
         if profile:
             profile.milliseconds.clear()
-        cpu, wall = time.process_time(), time.perf_counter()
+        cpu = time.process_time()
+        wall = time.perf_counter()
         response = handler(event, CONTEXT)
-        wall, cpu = (time.perf_counter() - wall) * 1000, (time.process_time() - cpu) * 1000
+        wall = (time.perf_counter() - wall) * 1000
+        cpu = (time.process_time() - cpu) * 1000
         reply = {
             "response": response,
             "wall": wall,

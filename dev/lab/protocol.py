@@ -10,7 +10,12 @@ GSS_REQUEST = (80_877_104).to_bytes(4)
 VERSION_3 = (3 << 16).to_bytes(4)
 
 # The codes of authentication messages.
-OK, CLEARTEXT, MD5, SASL, SASL_CONTINUE, SASL_FINAL = 0, 3, 5, 10, 11, 12
+OK = 0
+CLEARTEXT = 3
+MD5 = 5
+SASL = 10
+SASL_CONTINUE = 11
+SASL_FINAL = 12
 
 
 class Connection:

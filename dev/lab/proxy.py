@@ -82,7 +82,8 @@ class Frontend:
         found = []
         self._pending += data
         while 0 < (size := self._size()) <= len(self._pending):
-            message, self._pending = self._pending[:size], self._pending[size:]
+            message = self._pending[:size]
+            self._pending = self._pending[size:]
             if self._started and message[:1] == b"Q":
                 found.append(message[5:-1].decode())
             elif message[4:8] == b"\x00\x03\x00\x00":

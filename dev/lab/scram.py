@@ -11,7 +11,8 @@ import secrets
 from base64 import b64decode, b64encode
 from typing import NamedTuple
 
-BOUND, UNBOUND = b"p=tls-server-end-point,,", b"n,,"
+BOUND = b"p=tls-server-end-point,,"
+UNBOUND = b"n,,"
 
 
 class WrongPassword(Exception):

@@ -90,7 +90,8 @@ def test_key_can_be_reused_after_its_todo_is_deleted(alice: User) -> None:
 
 @pytest.mark.smoke
 def test_each_user_has_separate_keys(alice: User, bob: User) -> None:
-    of_alice, of_bob = _create(alice, "shared"), _create(bob, "shared", title="bob's")
+    of_alice = _create(alice, "shared")
+    of_bob = _create(bob, "shared", title="bob's")
     assert (of_alice.status, of_bob.status) == (201, 201)
     assert "idempotency-replayed" not in of_bob.headers
     assert (of_alice.json()["user_id"], of_bob.json()["user_id"]) == (alice.id, bob.id)

@@ -178,7 +178,8 @@ def test_only_a_create_stores_a_todo_and_the_user_and_the_user_only_once(
     response = user("GET", "/v1/todos")
     assert (response.status, response.json()) == (200, {"items": [], "next_cursor": None})
     assert sql(count, user.id) == [(0,)]
-    first, second = user.create("equal"), user.create("equal")
+    first = user.create("equal")
+    second = user.create("equal")
     assert user.list() == [second, first]
     assert sql(count, user.id) == [(1,)]
     assert sql(count, alice.id) == [(1,)]
@@ -229,8 +230,10 @@ def test_health_and_ready_return_200_without_a_user(
 def test_head_equals_get_without_the_body(
     alice: User, path: str, headers: dict[str, str], status: int
 ) -> None:
-    path, headers = path.format(id=alice.todos[0]["id"]), {"X-Request-Id": "the-same", **headers}
-    get, head = alice("GET", path, headers=headers), alice("HEAD", path, headers=headers)
+    path = path.format(id=alice.todos[0]["id"])
+    headers = {"X-Request-Id": "the-same", **headers}
+    get = alice("GET", path, headers=headers)
+    head = alice("HEAD", path, headers=headers)
     assert (head.status, head.body) == (status, b"")
     assert (get.status, get.headers) == (head.status, head.headers)
     assert alice.list() == [alice.todos[1], alice.todos[0]]

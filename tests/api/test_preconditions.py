@@ -120,7 +120,8 @@ def test_if_none_match_is_ignored_on_writes(alice: User, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["{tag}", "W/{tag}", f"{OTHER}, W/{{tag}}", "*"])
 def test_matching_if_none_match_returns_304_without_a_body(alice: User, value: str) -> None:
-    path, tag = alice.first_path, alice.todos[0]["etag"]
+    path = alice.first_path
+    tag = alice.todos[0]["etag"]
     response = alice("GET", path, headers={"If-None-Match": value.format(tag=tag)})
     assert (response.status, response.body, response.headers["etag"]) == (304, b"", tag)
     assert response.headers["cache-control"] == "private, no-cache"
@@ -128,7 +129,8 @@ def test_matching_if_none_match_returns_304_without_a_body(alice: User, value: s
 
 @pytest.mark.smoke
 def test_other_if_none_match_returns_the_todo(alice: User) -> None:
-    path, tag = alice.first_path, alice.todos[0]["etag"]
+    path = alice.first_path
+    tag = alice.todos[0]["etag"]
     for value in NON_MATCHING:
         response = alice("GET", path, headers={"If-None-Match": _fill(value, tag)})
         assert (response.status, response.json()) == (200, alice.todos[0]), value
@@ -139,7 +141,8 @@ def test_other_if_none_match_returns_the_todo(alice: User) -> None:
 
 
 def test_if_match_is_ignored_on_reads(alice: User) -> None:
-    path, if_none_match = alice.first_path, {"If-None-Match": alice.todos[0]["etag"]}
+    path = alice.first_path
+    if_none_match = {"If-None-Match": alice.todos[0]["etag"]}
     for value in (OTHER, "*", "not a tag"):
         assert alice("GET", path, headers={"If-Match": value}).json() == alice.todos[0]
         assert alice("GET", path, headers={"If-Match": value} | if_none_match).status == 304

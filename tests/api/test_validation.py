@@ -242,7 +242,8 @@ def test_parsing_a_cursor_round_trips_or_raises_value_error(text: bytes | str) -
 
 @pytest.mark.smoke
 def test_first_error_in_the_documented_order_is_returned(either_api: Api) -> None:
-    text, large = {"Content-Type": "text/plain"}, b"x" * 70_000
+    text = {"Content-Type": "text/plain"}
+    large = b"x" * 70_000
     bad = "/v1/todos/1?x=1"
     assert_problem(either_api("PATCH", "/v1/nothing?x=1", body=large, headers=text), 404)
     assert_problem(either_api("POST", bad, body=large, headers=text), 405)

@@ -19,7 +19,8 @@ from tests.support.machine import CHROMIUM
 pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
-ALLOWED, DENIED = "http://localhost:3000", "http://denied.example"
+ALLOWED = "http://localhost:3000"
+DENIED = "http://denied.example"
 OPTIONS = [
     "--headless",
     "--no-sandbox",  # Chromium has no sandbox for root
@@ -73,7 +74,8 @@ def test_only_scripts_from_an_allowed_origin_can_use_the_api(
             "withoutDatabase": broken.url,
             "denied": DENIED,
         }
-        profile, url = f"--user-data-dir={tmp_path}", f"{ALLOWED}/?{urlencode(query)}"
+        profile = f"--user-data-dir={tmp_path}"
+        url = f"{ALLOWED}/?{urlencode(query)}"
         with subprocess.Popen([str(CHROMIUM), *OPTIONS, rules, profile, url]) as browser:
             try:
                 reports = dict(received.get(timeout=120) for _ in range(2))
@@ -109,7 +111,8 @@ def _assert_every_operation_works(seen: Seen) -> None:
         "update with blank title": 422,
         "list without database": 503,
     }
-    todo, another = seen["create"]["body"], seen["create another"]["body"]
+    todo = seen["create"]["body"]
+    another = seen["create another"]["body"]
     sent = {"title": "Grüße 🌱", "description": None, "is_completed": False}
     assert todo | sent | {"user_id": "browser"} == todo
     assert seen["create"]["headers"]["location"] == f"/v1/todos/{todo['id']}"

@@ -167,7 +167,8 @@ def clients(
     programs = f"{PYTHON_TOOLS}{os.pathsep}{os.environ['PATH']}"  # the generator calls Ruff
     run(*generate, "--path", DOCUMENT, *options, cwd=tmp_path, PATH=programs)
     monkeypatch.syspath_prepend(tmp_path)
-    package, url = import_module("todo_client"), f"http://127.0.0.1:{local_port}"
+    package = import_module("todo_client")
+    url = f"http://127.0.0.1:{local_port}"
     identity = {"token": "python", "prefix": "", "auth_header_name": "X-User-Id"}
     with package.AuthenticatedClient(url, **identity) as user, package.Client(url) as nobody:
         yield user, nobody

@@ -46,7 +46,8 @@ def server_with_tls() -> Iterator[str]:
         TemporaryDirectory(prefix="todo-api-tests-") as folder,
         TemporaryDirectory(prefix="todo-api-tests-") as keys,
     ):
-        certificate, key = Path(keys) / "certificate.pem", Path(keys) / "key.pem"
+        certificate = Path(keys) / "certificate.pem"
+        key = Path(keys) / "key.pem"
         issued = trustme.CA().issue_cert(HOST)
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))

@@ -64,7 +64,8 @@ def test_a_fault_is_a_503_or_504_with_the_right_outcome_and_log(
 ) -> None:
     outcome, phase, sqlstate, reason = FAULTS[fault]
     with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        scenario.proxy.fault, scenario.proxy.sqlstate = fault, sqlstate or ""
+        scenario.proxy.fault = fault
+        scenario.proxy.sqlstate = sqlstate or ""
         line = scenario.assert_outcome(call, operation, outcome)
         assert (line["phase"], line["sqlstate"]) == (phase, sqlstate)
         assert re.search(reason, line["reason"])

@@ -88,7 +88,8 @@ def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_u
             return str(data.draw(st.sampled_from([*known, "00000000-0000-4000-8000-000000000000"])))
 
         def _send(self, data: st.DataObject, method: str, suffix: str = "", **request: Any) -> None:
-            user, todo_id = data.draw(st.sampled_from(self.users)), self._any_todo(data)
+            user = data.draw(st.sampled_from(self.users))
+            todo_id = self._any_todo(data)
             before = self.model[user.id].get(todo_id)
             tag = data.draw(st.sampled_from(["", "current", OLD_TAG])) if method != "GET" else ""
             if tag == "current":

@@ -46,7 +46,8 @@ pytestmark = pytest.mark.slow
 
 SIGKILL = "SIGKILL of PostgreSQL"
 # Of each round: the todos that all processes share, and the requests of each process.
-TODOS, REQUESTS = 3, 25
+TODOS = 3
+REQUESTS = 25
 
 
 class Database:
@@ -55,7 +56,8 @@ class Database:
     def __init__(self, folder: Path, uri: str) -> None:
         self.seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**9))
         print(f"SEED={self.seed}")
-        self.folder, self.uri = folder, uri
+        self.folder = folder
+        self.uri = uri
         self.parts = parse_dsn(uri)
         self.proxy = RandomlyFaultyProxy(int(self.parts["port"]), self.seed)
         self.proxied_uri = uri.replace(f":{self.parts['port']}/", f":{self.proxy.port}/")
@@ -96,7 +98,8 @@ def assert_linearizable_during_faults(
     least = {"answered": 150, UNKNOWN: 10, SIGKILL: 2} | dict.fromkeys(FAULTS, 1)
     if soak:
         least = {name: number * 10 for name, number in least.items()}
-    counts, began = Counter[str](), time.monotonic()
+    counts = Counter[str]()
+    began = time.monotonic()
     database.proxy.injected = counts
 
     def is_enough() -> bool:
@@ -237,7 +240,8 @@ def test_the_checker_finds_a_mutation_of_the_code(
 
 # --- the checker ----------------------------------------------------------------------------------
 
-OLD, NEW = '"2026-11-20T09:30:00.000001Z"', '"2026-11-20T09:30:00.000002Z"'
+OLD = '"2026-11-20T09:30:00.000001Z"'
+NEW = '"2026-11-20T09:30:00.000002Z"'
 SEEN = Todo("a", "x", None, is_completed=False, etag=OLD)
 CREATE = Operation(Invocation("create", "key", {"title": "x"}), "201", SEEN, 0, 1)
 TOGGLED = replace(SEEN, is_completed=True, etag=NEW)

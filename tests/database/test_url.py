@@ -25,7 +25,8 @@ from todo_api.settings import Settings
 pytestmark = pytest.mark.usefixtures("aws_environment")
 
 NAME = "/todo-api/test/neon-database-url"
-FIRST, SECOND = "first-s3cr3t-password", "second-s3cr3t-password"
+FIRST = "first-s3cr3t-password"
+SECOND = "second-s3cr3t-password"
 
 Store = Callable[[str], None]
 Rotate = Callable[[str], str]

@@ -191,7 +191,8 @@ def test_missing_extension_of_psycopg2_fails_the_build(unzipped_copy: Path) -> N
 def test_too_large_zip_fails_the_build_and_keeps_the_previous_zip(
     tmp_path: Path, content: bytes, sizes: str
 ) -> None:
-    folder, output = tmp_path / "folder", tmp_path / "todo-api.zip"
+    folder = tmp_path / "folder"
+    output = tmp_path / "todo-api.zip"
     output.write_bytes(b"before")
     folder.mkdir()
     (folder / "large").write_bytes(content)

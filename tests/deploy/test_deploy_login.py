@@ -21,7 +21,8 @@ from tests.support.postgres.logins import created
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
-OWNER, RUNTIME = "/todo-api/dev/neon-database-url", "/todo-api/dev/neon-database-url-runtime"
+OWNER = "/todo-api/dev/neon-database-url"
+RUNTIME = "/todo-api/dev/neon-database-url-runtime"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
 
 

@@ -33,7 +33,9 @@ class Instance:
             self.reads += 1
             return read()
 
-        self.user_id, self.reads, self.requests = user_id, 0, 0
+        self.user_id = user_id
+        self.reads = 0
+        self.requests = 0
         self.database = Database(counted)
 
     def run(self, stop: threading.Event) -> None:

@@ -134,7 +134,8 @@ GENERATED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d
 
 
 def _comparable(response: Response, *, written: bool) -> tuple[int, dict[str, str], str]:
-    headers, body = dict(response.headers), response.body.decode()
+    headers = dict(response.headers)
+    body = response.body.decode()
     if response.status in (204, 304):
         headers.pop("content-type", None)  # Mangum also sends it without a body
     if written:
@@ -260,7 +261,8 @@ def test_pages_contain_each_todo_once_and_cursors_need_no_escaping(api: Api) -> 
     walker = new_user("walker", api)  # the first of its two todos is not completed
     created = [walker.create("x") for _ in range(3)]
     expected = [*reversed(created), walker.todos[0]]
-    found, query = [], "limit=1&is_completed=false"  # Base64 would pad the cursors of this filter
+    found = []
+    query = "limit=1&is_completed=false"  # Base64 would pad the cursors of this filter
     for _ in expected:
         page = walker("GET", f"{ALL}?{query}").json()
         found += page["items"]

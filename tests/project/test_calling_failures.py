@@ -27,7 +27,9 @@ from tests.support.http.servers import start_server
 from tests.support.http.users import User
 from tests.support.postgres.fault_scenario import FaultScenario
 
-REFUSED, BEFORE, AFTER = "refused", "reset before the query", "reset after the query was sent"
+REFUSED = "refused"
+BEFORE = "reset before the query"
+AFTER = "reset after the query was sent"
 """The faults: the database rejects the statement, or the connection breaks before or after its
 execution."""
 
@@ -41,7 +43,8 @@ def proxy_and_port(new_database: Callable[[], str]) -> Iterator[tuple[FaultyProx
     """A faulty proxy in front of a database, and the port of the local server on it."""
     uri = new_database()
     migrate(uri)
-    scenario, port = FaultScenario(uri), free_port()
+    scenario = FaultScenario(uri)
+    port = free_port()
     server = start_server(
         port, {"NEON_DATABASE_URL": scenario.uri(), "DATABASE_TIMEOUT_SECONDS": "5"}
     )
@@ -127,7 +130,8 @@ def test_toggle_without_etag_is_retried_only_if_not_executed(
         return retried.then((response) => response.status, page.outcome);
     """
     found, server = module.run(failing_eve, script)
-    failed, succeeded = ("POST", path, STATUS[fault]), ("POST", path, 200)
+    failed = ("POST", path, STATUS[fault])
+    succeeded = ("POST", path, 200)
     expected = (200, [failed, succeeded]) if fault == REFUSED else ("unknown", [failed])
     assert (found, server.seen()) == expected
     assert eve.list()[0]["is_completed"] is (fault != BEFORE)
@@ -144,7 +148,8 @@ def test_toggle_with_etag_is_retried_and_flips_once(
     seen = eve.create("there before")
     path = f"/v1/todos/{seen['id']}"
     found, server = module.run(failing_eve, f"return page.toggle({json.dumps(seen)})")
-    toggle, etag = ("POST", f"{path}/toggle"), seen["etag"]
+    toggle = ("POST", f"{path}/toggle")
+    etag = seen["etag"]
     retry = (
         [(*toggle, 412, etag), ("GET", path, 200, None)]
         if fault == AFTER

@@ -118,7 +118,8 @@ def test_no_file_of_the_application_has_more_than_250_lines() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_top_level_of_a_module_contains_only_definitions(path: Path) -> None:
-    imports, functions = (ast.Import, ast.ImportFrom), (ast.FunctionDef, ast.AsyncFunctionDef)
+    imports = (ast.Import, ast.ImportFrom)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     definitions = (*imports, *functions, ast.ClassDef, ast.Assign, ast.AnnAssign)
     others = [
         node for node in ast.parse(path.read_text()).body if not isinstance(node, definitions)
@@ -156,7 +157,8 @@ def test_a_process_with_one_request_imports_no_unneeded_module(environment: dict
         "from dev.bench.operations import event; from dev.bench.worker import CONTEXT; "
         "print(handler.handler(event('create', 'imports'), CONTEXT)['statusCode'], *sys.modules)"
     )
-    command, variables = [sys.executable, "-c", code], os.environ | environment
+    command = [sys.executable, "-c", code]
+    variables = os.environ | environment
     outcome = subprocess.run(
         command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True, check=True
     )

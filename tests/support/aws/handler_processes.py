@@ -21,7 +21,8 @@ def _start(uri: str, shared_barrier: Any) -> None:
     global call, barrier
     logging.basicConfig(handlers=[logging.NullHandler()])
     os.environ["NEON_DATABASE_URL"] = uri
-    call, barrier = Api(through_lambda), shared_barrier
+    call = Api(through_lambda)
+    barrier = shared_barrier
     call("GET", "/v1/todos", user="first-request")
 
 

@@ -104,7 +104,8 @@ def run_commands(page: Path, url: str) -> int:
 
     Returns the number of commands.
     """
-    shell, count = Shell(url), 0
+    shell = Shell(url)
+    count = 0
     for (language, text), (next_language, expected) in pairwise([*blocks(page), ("", "")]):
         responses = [shell(command) for command in commands(text)] if language == "sh" else []
         assert all(response.status < 300 for response in responses[:-1]), (
@@ -156,7 +157,8 @@ def relay(api: Callable[..., Response], *own_responses: Response) -> Iterator[Re
 
     It sends its own responses first, and then forwards requests to the API.
     """
-    responses, exchanges = list(own_responses), list[Exchange]()
+    responses = list(own_responses)
+    exchanges = list[Exchange]()
 
     def respond(method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         time = monotonic()

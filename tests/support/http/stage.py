@@ -134,7 +134,8 @@ class Stage(Api):
         return response
 
     def _retry_throttled(self, *request: Any) -> Response:
-        pause, deadline = 0.1, time.monotonic() + THROTTLED_SECONDS
+        pause = 0.1
+        deadline = time.monotonic() + THROTTLED_SECONDS
         response = self._exchange(*request)
         while response.status == THROTTLED and time.monotonic() < deadline:
             time.sleep(pause)

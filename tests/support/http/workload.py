@@ -66,7 +66,8 @@ def perform(request: Invocation, process: int) -> Operation:
     began = time.monotonic()
     response = handler_processes.call(operation.method, path, user=USER, headers=headers, **body)
     ended = time.monotonic()
-    seen, outcome = None, str(response.status)
+    seen = None
+    outcome = str(response.status)
     if response.status in (503, 504):
         outcome = response.json()["type"].rpartition(":")[2]
     elif response.status in (200, 201):

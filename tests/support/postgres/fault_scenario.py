@@ -14,7 +14,9 @@ from tests.support.http.assertions import assert_problem, database_failures, log
 from tests.support.http.clients import Api, Response
 
 TIMEOUT_SECONDS = 1.0
-SUCCEEDED, NOT_EXECUTED, UNKNOWN = "succeeded", "not-executed", "outcome-unknown"
+SUCCEEDED = "succeeded"
+NOT_EXECUTED = "not-executed"
+UNKNOWN = "outcome-unknown"
 STATUSES = {NOT_EXECUTED: 503, UNKNOWN: 504}
 """By outcome of a failure: the status."""
 
@@ -90,9 +92,11 @@ class FaultScenario:
         Returns the failure's log record.
         """
         self.log.clear()
-        before, began = self.rows(), time.monotonic()
+        before = self.rows()
+        began = time.monotonic()
         response = self.request(call, operation)
-        seconds, after = time.monotonic() - began, self.rows()
+        seconds = time.monotonic() - began
+        after = self.rows()
         lines = database_failures(self.log)
         outcome = SUCCEEDED
         if response.status >= 300:

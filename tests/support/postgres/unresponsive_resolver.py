@@ -18,7 +18,8 @@ from tests.support.http.clients import Context, invoke_app
 from todo_api.app import create_app
 from todo_api.settings import Settings
 
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # https://man7.org/linux/man-pages/man7/netdevice.7.html
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1  # https://man7.org/linux/man-pages/man7/netdevice.7.html
 FILES = {"resolv.conf": "nameserver 127.0.0.1\n", "nsswitch.conf": "hosts: files dns\n"}
 
 
