@@ -259,7 +259,7 @@ def local_api(local_port: int) -> Api:
 
 
 @pytest.fixture(scope="session")
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+def deployed_stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The stage that `--url` names."""
     try:
         stage = Stage(request.config.getoption("--url"), tokens())
@@ -277,10 +277,10 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def stage_api(stage: Stage) -> Iterator[Api]:
+def stage_api(deployed_stage: Stage) -> Iterator[Api]:
     """The API of a deployed stage. What a test creates is deleted after it."""
-    yield stage
-    stage.delete_todos()
+    yield deployed_stage
+    deployed_stage.delete_todos()
 
 
 @pytest.fixture

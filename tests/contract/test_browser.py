@@ -14,25 +14,13 @@ import pytest
 from tests.support.documents.pages import relay
 from tests.support.http.apps import app_on
 from tests.support.http.clients import Api, Response
-from tests.support.machine import CHROMIUM
+from tests.support.machine import CHROMIUM, CHROMIUM_OPTIONS
 
 pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).with_name("browser.html").read_bytes()
 ALLOWED = "http://localhost:3000"
 DENIED = "http://denied.example"
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",  # Chromium has no sandbox for root
-    "--disable-gpu",
-    "--disable-dev-shm-usage",  # too small in containers
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
 BODY_HEADERS = {"cache-control", "content-length", "content-type", "x-request-id"}
 """Header fields of every response with a body that a script can read."""
 
@@ -76,7 +64,7 @@ def test_only_scripts_from_an_allowed_origin_can_use_the_api(
         }
         profile = f"--user-data-dir={tmp_path}"
         url = f"{ALLOWED}/?{urlencode(query)}"
-        with subprocess.Popen([str(CHROMIUM), *OPTIONS, rules, profile, url]) as browser:
+        with subprocess.Popen([str(CHROMIUM), *CHROMIUM_OPTIONS, rules, profile, url]) as browser:
             try:
                 reports = dict(received.get(timeout=120) for _ in range(2))
             finally:

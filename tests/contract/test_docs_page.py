@@ -10,15 +10,7 @@ import pytest
 from dev.lab.events import rest_api_event
 from tests.support.documents.openapi import DOCUMENT
 from tests.support.http.clients import Api, Response, invoke
-from tests.support.machine import CHROMIUM
-
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",  # Chromium has no sandbox for root
-    "--disable-gpu",
-    "--disable-dev-shm-usage",  # too small in containers
-    "--no-first-run",
-]
+from tests.support.machine import CHROMIUM, CHROMIUM_OPTIONS
 
 
 def _through_a_rest_api(method: str, path: str) -> Response:
@@ -68,7 +60,7 @@ def test_docs_keep_credentials_only_on_the_local_server(lambda_api: Api) -> None
 
 @pytest.mark.browser
 def test_docs_say_so_where_swagger_ui_cannot_be_loaded(local_port: int, tmp_path: Path) -> None:
-    command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={tmp_path}", "--dump-dom"]
+    command = [str(CHROMIUM), *CHROMIUM_OPTIONS, f"--user-data-dir={tmp_path}", "--dump-dom"]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     page = subprocess.run(
         [*command, f"http://127.0.0.1:{local_port}/docs"],

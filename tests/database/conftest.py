@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.lab.neon_proxy import NeonProxy, neon_proxy
 from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
@@ -100,6 +101,13 @@ def empty() -> Iterator[Callable[[str], Uris]]:
             return of_database(owner, "todo"), of_database(superuser, "todo")
 
         yield create
+
+
+@pytest.fixture(scope="module")
+def neon(migrated: str) -> Iterator[NeonProxy]:
+    """A stand-in for Neon's proxy, in front of the module's migrated database."""
+    with neon_proxy(migrated) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")

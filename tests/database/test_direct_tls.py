@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 import trustme
 
-from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
+from dev.lab.neon_proxy import HOST, NeonProxy
 from migrations.__main__ import migrate
 from tests.support.documents.operations import Operation
 from tests.support.documents.traffic import each_operation_on_the_database, traffic_of
@@ -24,23 +24,16 @@ WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
 
 
 @pytest.fixture(scope="module")
-def neon(migrated: str) -> Iterator[NeonProxy]:
-    """A stand-in for Neon's proxy, in front of a migrated database."""
-    with neon_proxy(migrated) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def api(neon: NeonProxy) -> Iterator[Api]:
+def neon_api(neon: NeonProxy) -> Iterator[Api]:
     """An API with the URL that the documents ask for."""
     with app_on(neon.documented_uri()) as call:
         yield call
 
 
 def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
-    neon: NeonProxy, api: Api
+    neon: NeonProxy, neon_api: Api
 ) -> None:
-    user = new_user("documented", api)
+    user = new_user("documented", neon_api)
     todo = user.create(title="Buy milk")
     with neon.counter.watch(delay=0.01) as traffic:
         items = user.list()
@@ -51,9 +44,9 @@ def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
 
 @each_operation_on_the_database
 def test_a_request_takes_one_round_trip_less_than_bare_psycopg2(
-    neon: NeonProxy, api: Api, operation: Operation
+    neon: NeonProxy, neon_api: Api, operation: Operation
 ) -> None:
-    counted = traffic_of(operation, api, neon.counter)
+    counted = traffic_of(operation, neon_api, neon.counter)
     with neon.counter.watch(delay=0.01) as bare:
         connection = psycopg2.connect(neon.documented_uri())
         connection.autocommit = True

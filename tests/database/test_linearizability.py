@@ -68,7 +68,7 @@ class Database:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
+def crashing() -> Iterator[Database]:
     with (
         TemporaryDirectory(prefix="todo-api-linearizability-") as folder,
         Postgres(Path(folder)) as postgres,
@@ -78,18 +78,18 @@ def database() -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def pool(database: Database) -> Iterator[Pool]:
-    with handler_processes.start(PROCESSES, database.proxied_uri) as pool:
+def pool(crashing: Database) -> Iterator[Pool]:
+    with handler_processes.start(PROCESSES, crashing.proxied_uri) as pool:
         yield pool
 
 
 def assert_linearizable_during_faults(
-    database: Database, pool: Pool, rate: float, *, soak: bool
+    crashing: Database, pool: Pool, rate: float, *, soak: bool
 ) -> None:
     """Work in rounds, each on new todos, until enough has happened. Check the history of each todo.
 
     Args:
-        database: the database behind the API.
+        crashing: the database behind the API.
         pool: the processes.
         rate: the fraction of the proxy's connections that have a fault.
         soak: whether to go on for five minutes.
@@ -100,7 +100,7 @@ def assert_linearizable_during_faults(
         least = {name: number * 10 for name, number in least.items()}
     counts = Counter[str]()
     began = time.monotonic()
-    database.proxy.injected = counts
+    crashing.proxy.injected = counts
 
     def is_enough() -> bool:
         counted = all(counts[name] >= number for name, number in least.items())
@@ -109,17 +109,17 @@ def assert_linearizable_during_faults(
     while not is_enough():
         assert time.monotonic() - began < at_most, f"too little has happened: {counts}"
         keys = [uuid4().hex for _ in range(TODOS)]
-        seed = f"{database.seed} {counts['rounds']}"
-        database.proxy.rate = rate
+        seed = f"{crashing.seed} {counts['rounds']}"
+        crashing.proxy.rate = rate
         working = pool.map_async(
             work, [(process, seed, keys, REQUESTS) for process in range(PROCESSES)], chunksize=1
         )
         if counts["rounds"] % 2 == 0:
             working.wait(0.3)
             counts[SIGKILL] += not working.ready()
-            database.kill()
+            crashing.kill()
         history = _flat(working.get(120))
-        database.proxy.rate = 0
+        crashing.proxy.rate = 0
         ids = {
             key: {str(seen.id) for op in history if (seen := op.seen) and op.request.key == key}
             for key in keys
@@ -127,7 +127,8 @@ def assert_linearizable_during_faults(
         history += _flat(pool.map(read, ids.items(), chunksize=1))
         for key in keys:
             assert_linearizable(
-                [operation for operation in history if operation.request.key == key], database
+                [operation for operation in history if operation.request.key == key],
+                crashing,
             )
         counts.update(
             "answered" if operation.is_answered else operation.outcome for operation in history
@@ -141,28 +142,29 @@ def _flat(histories: list[list[Operation]]) -> list[Operation]:
     return list(chain.from_iterable(histories))
 
 
-def assert_linearizable(history: list[Operation], database: Database) -> None:
+def assert_linearizable(history: list[Operation], crashing: Database) -> None:
     if not is_linearizable(history):
         pytest.fail(
-            f"SEED={database.seed}, not linearizable:\n{describe(shortest(history))}", pytrace=False
+            f"SEED={crashing.seed}, not linearizable:\n{describe(shortest(history))}",
+            pytrace=False,
         )
 
 
 def test_concurrent_operations_during_faults_are_linearizable(
-    database: Database, pool: Pool, *, soak: bool
+    crashing: Database, pool: Pool, *, soak: bool
 ) -> None:
-    assert_linearizable_during_faults(database, pool, 0.15, soak=soak)
+    assert_linearizable_during_faults(crashing, pool, 0.15, soak=soak)
 
 
 @pytest.mark.pgbouncer
 def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
-    database: Database, *, soak: bool
+    crashing: Database, *, soak: bool
 ) -> None:
     # A server connection has a fault or none, and the pooler keeps those without: so end them soon.
     with (
         pgbouncer(
-            database.uri,
-            upstream=database.proxy.port,
+            crashing.uri,
+            upstream=crashing.proxy.port,
             default_pool_size=4,
             server_lifetime=1,
             server_connect_timeout=1,
@@ -170,7 +172,7 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
         ) as pooler,
         handler_processes.start(PROCESSES, pooler.uri()) as pool,
     ):
-        assert_linearizable_during_faults(database, pool, 0.5, soak=soak)
+        assert_linearizable_during_faults(crashing, pool, 0.5, soak=soak)
 
 
 # --- mutations ------------------------------------------------------------------------------------
@@ -178,15 +180,15 @@ def test_concurrent_operations_during_faults_behind_pgbouncer_are_linearizable(
 KEY = "the key is not in the conflict target"
 
 
-def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[Operation]:
+def play(pool: Pool, crashing: Database, workload: str, mutation: str) -> list[Operation]:
     """Run the workload made for a mutation: three rounds on one todo.
 
     With the mutation, or without (`""`).
     """
-    database.proxy.rate = 0
+    crashing.proxy.rate = 0
 
     def send(fault: str, senders: int, request: Invocation) -> list[Operation]:
-        database.proxy.fault = fault
+        crashing.proxy.fault = fault
         arguments = [
             (process, request if process < senders else None, mutation)
             for process in range(PROCESSES)
@@ -214,24 +216,24 @@ def play(pool: Pool, database: Database, workload: str, mutation: str) -> list[O
 
 
 @contextmanager
-def without_index(database: Database) -> Iterator[None]:
+def without_index(crashing: Database) -> Iterator[None]:
     """Drop the unique index, without which PostgreSQL would refuse what the mutation does."""
     index = "todos_by_idempotency_key"
-    ((definition,),) = run_sql(database.uri, f"SELECT pg_get_indexdef('{index}'::regclass)")
-    run_sql(database.uri, f"DROP INDEX {index}")
+    ((definition,),) = run_sql(crashing.uri, f"SELECT pg_get_indexdef('{index}'::regclass)")
+    run_sql(crashing.uri, f"DROP INDEX {index}")
     try:
         yield
     finally:
-        run_sql(database.uri, "TRUNCATE todos", definition)
+        run_sql(crashing.uri, "TRUNCATE todos", definition)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_the_checker_finds_a_mutation_of_the_code(
-    database: Database, pool: Pool, mutation: str
+    crashing: Database, pool: Pool, mutation: str
 ) -> None:
-    assert_linearizable(play(pool, database, mutation, ""), database)
-    with without_index(database) if mutation == KEY else nullcontext():
-        history = play(pool, database, mutation, mutation)
+    assert_linearizable(play(pool, crashing, mutation, ""), crashing)
+    with without_index(crashing) if mutation == KEY else nullcontext():
+        history = play(pool, crashing, mutation, mutation)
     assert not is_linearizable(history)
     found = shortest(history)
     print(describe(found))

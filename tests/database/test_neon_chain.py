@@ -17,16 +17,16 @@ pytestmark = pytest.mark.pgbouncer
 
 
 @pytest.fixture(scope="module")
-def neon(migrated: str) -> Iterator[NeonProxy]:
+def neon_chain(migrated: str) -> Iterator[NeonProxy]:
     """The stand-in for Neon's proxy, in front of PgBouncer."""
     with pgbouncer(migrated) as pooler, neon_proxy(pooler.uri()) as proxy:
         yield proxy
 
 
 @each_operation_on_the_database
-def test_a_request_takes_six_round_trips(neon: NeonProxy, operation: Operation) -> None:
-    with app_on(neon.documented_uri()) as call:
-        counted = traffic_of(operation, call, neon.counter)
+def test_a_request_takes_six_round_trips(neon_chain: NeonProxy, operation: Operation) -> None:
+    with app_on(neon_chain.documented_uri()) as call:
+        counted = traffic_of(operation, call, neon_chain.counter)
     # Five, and the handshake of TCP: it ends in the counter, which does not count it.
     assert counted == dict.fromkeys(counted, (1, 1, 5))
 
@@ -36,18 +36,20 @@ def test_a_request_takes_six_round_trips(neon: NeonProxy, operation: Operation) 
     [("PASSWORD 'second'", "SASL authentication failed"), ("NOLOGIN", "no such user")],
 )
 def test_a_login_that_was_changed_behind_the_proxy_is_misconfigured(
-    neon: NeonProxy, migrated: str, caplog: pytest.LogCaptureFixture, change: str, reason: str
+    neon_chain: NeonProxy, migrated: str, caplog: pytest.LogCaptureFixture, change: str, reason: str
 ) -> None:
     """The proxy remembers the first password, and PgBouncer asks the database each time."""
     login = "changed_" + change.partition(" ")[0].lower()
     run_sql(migrated, f"CREATE ROLE {login} LOGIN PASSWORD 'first'", f"GRANT todo_app TO {login}")
     parts = parse_dsn(migrated)
-    url = neon.documented_uri().replace(f"{parts['user']}:{parts['password']}@", f"{login}:first@")
+    url = neon_chain.documented_uri().replace(
+        f"{parts['user']}:{parts['password']}@", f"{login}:first@"
+    )
     try:
         with app_on(url) as call:
             assert call("GET", "/v1/todos", user="x").status == 200
             run_sql(migrated, f"ALTER ROLE {login} {change}")
-            with neon.counter.watch() as traffic:
+            with neon_chain.counter.watch() as traffic:
                 assert_problem(call("GET", "/v1/todos", user="x"), 503)
     finally:
         run_sql(migrated, f"DROP ROLE {login}")

@@ -5,7 +5,6 @@ docs/operations.md says what was tried.
 
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -21,20 +20,12 @@ from dev.lab.neon_proxy import (
     INSECURE,
     NO_ENDPOINT,
     NeonProxy,
-    neon_proxy,
 )
 from dev.lab.sql import changed_database, run_sql
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failure
 
 ENDPOINT = HOST.removesuffix(DOMAIN)
-
-
-@pytest.fixture(scope="module")
-def neon(migrated: str) -> Iterator[NeonProxy]:
-    """The stand-in, in front of a migrated database."""
-    with neon_proxy(migrated) as proxy:
-        yield proxy
 
 
 @pytest.mark.parametrize("negotiation", ["postgres", "direct"])

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from dev.lab.neon_proxy import NeonProxy, Refusal, neon_proxy
+from dev.lab.neon_proxy import NeonProxy, Refusal
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 
@@ -64,27 +64,20 @@ PASSING: dict[str, Stage] = {
 }
 
 
-@pytest.fixture(scope="module")
-def neon_of_module(migrated: str) -> Iterator[NeonProxy]:
-    """The stand-in for Neon's proxy, in front of a migrated database."""
-    with neon_proxy(migrated) as proxy:
-        yield proxy
-
-
 @pytest.fixture
-def neon(neon_of_module: NeonProxy) -> Iterator[NeonProxy]:
+def refusing(neon: NeonProxy) -> Iterator[NeonProxy]:
     """The stand-in, which refuses nobody after the test."""
-    yield neon_of_module
-    neon_of_module.refusal = None
+    yield neon
+    neon.refusal = None
 
 
 @pytest.mark.parametrize(("message", "stage"), USELESS.items())
 def test_what_stays_until_somebody_acts_is_not_tried_again(
-    neon: NeonProxy, caplog: pytest.LogCaptureFixture, message: str, stage: Stage
+    refusing: NeonProxy, caplog: pytest.LogCaptureFixture, message: str, stage: Stage
 ) -> None:
-    neon.refusal = Refusal(message, stage)
-    url = neon.documented_uri()
-    with app_on(url) as call, neon.counter.watch() as traffic:
+    refusing.refusal = Refusal(message, stage)
+    url = refusing.documented_uri()
+    with app_on(url) as call, refusing.counter.watch() as traffic:
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert (traffic.connections, traffic.statements) == (1, [])
@@ -93,9 +86,9 @@ def test_what_stays_until_somebody_acts_is_not_tried_again(
 
 
 @pytest.mark.parametrize(("message", "stage"), PASSING.items())
-def test_what_passes_is_tried_again(neon: NeonProxy, message: str, stage: Stage) -> None:
-    neon.refusal = Refusal(message, stage, times=1)
-    with app_on(neon.documented_uri()) as call, neon.counter.watch() as traffic:
+def test_what_passes_is_tried_again(refusing: NeonProxy, message: str, stage: Stage) -> None:
+    refusing.refusal = Refusal(message, stage, times=1)
+    with app_on(refusing.documented_uri()) as call, refusing.counter.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert (traffic.connections, len(traffic.statements)) == (2, 1)
 
@@ -104,12 +97,12 @@ def test_what_passes_is_tried_again(neon: NeonProxy, message: str, stage: Stage)
     "message", ["Too many connections attempts", "Authentication timed out", CUT]
 )
 def test_what_does_not_pass_in_time_is_unavailable(
-    neon: NeonProxy, caplog: pytest.LogCaptureFixture, message: str
+    refusing: NeonProxy, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
-    neon.refusal = Refusal(message, PASSING[message])
+    refusing.refusal = Refusal(message, PASSING[message])
     with (
-        app_on(neon.documented_uri(), database_timeout_seconds=2) as call,
-        neon.counter.watch() as traffic,
+        app_on(refusing.documented_uri(), database_timeout_seconds=2) as call,
+        refusing.counter.watch() as traffic,
     ):
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
@@ -130,10 +123,14 @@ def test_what_does_not_pass_in_time_is_unavailable(
     ],
 )
 def test_a_statement_that_pgbouncer_has_not_sent_on_is_not_executed(
-    neon: NeonProxy, caplog: pytest.LogCaptureFixture, message: str, outcome: str, status: int
+    refusing: NeonProxy,
+    caplog: pytest.LogCaptureFixture,
+    message: str,
+    outcome: str,
+    status: int,
 ) -> None:
-    neon.refusal = Refusal(message, "in the statement")
-    with app_on(neon.documented_uri()) as call, neon.counter.watch() as traffic:
+    refusing.refusal = Refusal(message, "in the statement")
+    with app_on(refusing.documented_uri()) as call, refusing.counter.watch() as traffic:
         problem = assert_problem(
             call("POST", "/v1/todos", user="x", json={"title": "Buy milk"}), status
         )

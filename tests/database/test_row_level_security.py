@@ -112,7 +112,7 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
 @pytest.fixture(
     scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
 )
-def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
+def bypassing_owner(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URI of a login role with BYPASSRLS and without superuser rights.
 
     On the newest PostgreSQL and on Debian's.
@@ -122,10 +122,10 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(
-    cluster: str,
+    bypassing_owner: str,
 ) -> None:
-    run_sql(cluster, "CREATE DATABASE first", "CREATE DATABASE second")
-    uris = [f"{cluster.removesuffix('postgres')}{name}" for name in ("first", "second")]
+    run_sql(bypassing_owner, "CREATE DATABASE first", "CREATE DATABASE second")
+    uris = [f"{bypassing_owner.removesuffix('postgres')}{name}" for name in ("first", "second")]
     command = [sys.executable, "-m", "migrations"]
     environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 2]
     concurrent = [

@@ -30,7 +30,7 @@ ln -s {NODE_TOOLS} {ROOT}/node_modules/osls {ROOT}/node_modules/@aws-sdk node_mo
 
 
 @pytest.fixture
-def project(project: Project) -> Project:
+def bare_project(project: Project) -> Project:
     """A copy of the project in which `npm ci` has not run."""
     shutil.copy(ROOT / ".npmrc", project.folder)
     (project.folder / "node_modules").unlink()
@@ -38,42 +38,42 @@ def project(project: Project) -> Project:
 
 
 def make_deploy(
-    project: Project, *arguments: str, **environment: str
+    bare_project: Project, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `make deploy` with an npm that needs no network."""
-    npm = project.folder.parent / "bin/npm"
+    npm = bare_project.folder.parent / "bin/npm"
     npm.parent.mkdir()
     npm.write_text(NPM)
     npm.chmod(0o755)
     environment = {"PATH": f"{npm.parent}:{os.environ['PATH']}", **environment}
-    return project.execute("make", "deploy", *arguments, **environment)
+    return bare_project.execute("make", "deploy", *arguments, **environment)
 
 
-def started(project: Project) -> list[str]:
+def started(bare_project: Project) -> list[str]:
     """Return the commands that npm and the project's Python have got."""
-    log = project.folder / ".venv/started"
+    log = bare_project.folder / ".venv/started"
     return log.read_text().splitlines() if log.exists() else []
 
 
 def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_with_parameters(
-    project: Project, new_database: Callable[[], str]
+    bare_project: Project, new_database: Callable[[], str]
 ) -> None:
     uri = new_database()
     aws = Aws({PARAMETER: uri})
     parameters = "PARAMS=--param architecture=x86_64 --param cors-origins=https://a.example"
     with serving(aws) as url:
         outcome = make_deploy(
-            project, f"STAGE={STAGE}", parameters, "REVISION=base", AWS_ENDPOINT_URL=url
+            bare_project, f"STAGE={STAGE}", parameters, "REVISION=base", AWS_ENDPOINT_URL=url
         )
     assert outcome.returncode == 0, outcome.stderr
-    assert started(project) == [
+    assert started(bare_project) == [
         "npm ci --silent",
         "-m deploy.check_settings",
         "-m migrations",
         f"-m deploy.runtime_login {STAGE} --request-seconds 15",
     ]
     assert f"Service deployed to stack todo-api-{STAGE}" in outcome.stderr
-    function = project.resources["ApiLambdaFunction"]["Properties"]
+    function = bare_project.resources["ApiLambdaFunction"]["Properties"]
     assert (function["FunctionName"], function["Architectures"]) == (
         f"{STAGE}-todo-api",
         ["x86_64"],
@@ -82,13 +82,15 @@ def test_make_deploy_installs_osls_migrates_to_the_newest_revision_and_deploys_w
 
 
 def test_make_that_ignores_errors_does_not_deploy_after_a_failed_migration(
-    project: Project, new_database: Callable[[], str]
+    bare_project: Project, new_database: Callable[[], str]
 ) -> None:
     uri = new_database()
     run_sql(uri, "CREATE TABLE todos (other text)")
     aws = Aws({PARAMETER: uri})
     with serving(aws) as url:
-        outcome = make_deploy(project, f"STAGE={STAGE}", "--ignore-errors", AWS_ENDPOINT_URL=url)
+        outcome = make_deploy(
+            bare_project, f"STAGE={STAGE}", "--ignore-errors", AWS_ENDPOINT_URL=url
+        )
     assert "The migration failed, and nothing is deployed" in " ".join(
         (outcome.stdout + outcome.stderr).split()
     )
@@ -97,27 +99,27 @@ def test_make_that_ignores_errors_does_not_deploy_after_a_failed_migration(
 
 @pytest.mark.parametrize("arguments", [[], ["stage=dev"], ["STAGE="]])
 def test_make_deploy_without_a_stage_is_refused_before_anything_is_installed(
-    project: Project, arguments: list[str]
+    bare_project: Project, arguments: list[str]
 ) -> None:
-    outcome = make_deploy(project, *arguments)
+    outcome = make_deploy(bare_project, *arguments)
     assert (outcome.returncode, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
     hint = "Name the stage: make deploy STAGE=dev, STAGE=prod or STAGE=branch-NAME"
     assert hint in outcome.stderr
-    assert not started(project)
+    assert not started(bare_project)
 
 
 def test_make_deploy_without_a_new_enough_node_is_refused_with_the_versions_that_it_needs(
-    project: Project, tmp_path: Path
+    bare_project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / "node").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "node").chmod(0o755)
-    outcome = make_deploy(project, "STAGE=dev", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    outcome = make_deploy(bare_project, "STAGE=dev", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (outcome.returncode, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
     assert "A deploy needs Node.js 20.19, 22.13, 24 or newer" in outcome.stderr
 
 
 def test_npx_serverless_before_npm_ci_does_not_download_the_vendors_package(
-    project: Project,
+    bare_project: Project,
 ) -> None:
     paths = []
 
@@ -138,7 +140,7 @@ def test_npx_serverless_before_npm_ci_does_not_download_the_vendors_package(
         return Response(200 if path == "/serverless" else 404, {}, json.dumps(package).encode())
 
     with serving(registry) as url:
-        outcome = project.execute("npx", "serverless", "deploy", npm_config_registry=url)
+        outcome = bare_project.execute("npx", "serverless", "deploy", npm_config_registry=url)
     assert outcome.returncode == 1
     assert "npx canceled due to missing packages" in outcome.stderr
     assert "/serverless.tgz" not in paths

@@ -25,18 +25,18 @@ UNKNOWN_KEY = "no key has its `kid`"
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
+def issuer() -> Iterator[Provider]:
     """A provider with one key."""
-    with Provider("EdDSA").serving() as provider:
-        yield provider
+    with Provider("EdDSA").serving() as issuer:
+        yield issuer
 
 
 @pytest.fixture
 def authorizer(
-    authorizer_path: Path, monkeypatch: pytest.MonkeyPatch, provider: Provider
+    authorizer_path: Path, monkeypatch: pytest.MonkeyPatch, issuer: Provider
 ) -> ModuleType:
     """A new instance of the function, which trusts the provider."""
-    return load(authorizer_path, monkeypatch, provider.url)
+    return load(authorizer_path, monkeypatch, issuer.url)
 
 
 @pytest.fixture
@@ -60,53 +60,59 @@ def _assert_unavailable(authorizer: ModuleType, token: str) -> None:
 
 
 def test_keys_are_fetched_once_and_not_before_the_first_token(
-    authorizer: ModuleType, provider: Provider
+    authorizer: ModuleType, issuer: Provider
 ) -> None:
-    assert provider.fetches == []
+    assert issuer.fetches == []
     for _ in range(5):
-        assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    assert provider.fetches == [KEYS_PATH]
+        assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    assert issuer.fetches == [KEYS_PATH]
 
 
 def test_each_token_is_verified_with_its_own_key_of_two(
-    authorizer: ModuleType, provider: Provider, caplog: pytest.LogCaptureFixture
+    authorizer: ModuleType, issuer: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    provider.add_key("second")
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    assert _ask(authorizer, provider.token("second")) == ACCEPTED
-    crossed = provider.token("EdDSA", {"kid": "second"})
+    issuer.add_key("second")
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    assert _ask(authorizer, issuer.token("second")) == ACCEPTED
+    crossed = issuer.token("EdDSA", {"kid": "second"})
     assert_refused(authorizer, f"Bearer {crossed}", "its signature does not match", caplog)
 
 
 def test_300_tokens_with_unknown_keys_are_refused_with_one_fetch(
-    authorizer: ModuleType, provider: Provider, caplog: pytest.LogCaptureFixture
+    authorizer: ModuleType, issuer: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(300):
-        token = provider.token("EdDSA", {"kid": f"unknown-{number}"})
+        token = issuer.token("EdDSA", {"kid": f"unknown-{number}"})
         assert_refused(authorizer, f"Bearer {token}", UNKNOWN_KEY, caplog)
-    assert provider.fetches == [KEYS_PATH]
+    assert issuer.fetches == [KEYS_PATH]
 
 
 def test_new_key_is_refused_for_30_seconds_after_the_last_fetch_and_then_accepted(
-    authorizer: ModuleType, provider: Provider, clock: Clock, caplog: pytest.LogCaptureFixture
+    authorizer: ModuleType,
+    issuer: Provider,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    provider.add_key("rotated")
-    token = provider.token("rotated")
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    issuer.add_key("rotated")
+    token = issuer.token("rotated")
     assert_refused(authorizer, f"Bearer {token}", UNKNOWN_KEY, caplog)
     clock.advance(31)
     assert _ask(authorizer, token) == ACCEPTED
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    assert len(provider.fetches) == 2
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    assert len(issuer.fetches) == 2
 
 
 def test_withdrawn_key_is_refused_after_300_seconds_at_the_latest(
-    authorizer: ModuleType, provider: Provider, clock: Clock, caplog: pytest.LogCaptureFixture
+    authorizer: ModuleType,
+    issuer: Provider,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    token = provider.token("EdDSA")
+    token = issuer.token("EdDSA")
     assert _ask(authorizer, token) == ACCEPTED
-    del provider.private["EdDSA"]
-    provider.add_key("rotated")
+    del issuer.private["EdDSA"]
+    issuer.add_key("rotated")
     clock.advance(290)
     assert _ask(authorizer, token) == ACCEPTED
     clock.advance(11)
@@ -114,13 +120,13 @@ def test_withdrawn_key_is_refused_after_300_seconds_at_the_latest(
 
 
 def test_keys_for_encryption_and_unusable_ones_do_no_harm(
-    authorizer: ModuleType, provider: Provider
+    authorizer: ModuleType, issuer: Provider
 ) -> None:
-    keys = provider.published().json()["keys"]
+    keys = issuer.published().json()["keys"]
     encryption = keys[0] | {"kid": "encryption", "use": "enc"}
     unknown = keys[0] | {"kid": "EdDSA", "alg": "Ed25519"}  # RFC 9864, unknown to PyJWT
-    provider.answer = lambda: json_response({"keys": [encryption, unknown, "key", *keys]})
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
+    issuer.answer = lambda: json_response({"keys": [encryption, unknown, "key", *keys]})
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
 
 
 # --- keys that are not ----------------------------------------------------------------------------
@@ -154,68 +160,71 @@ NO_KEYS: dict[str, Callable[[], Response]] = {
 
 @pytest.mark.parametrize("kind", NO_KEYS)
 def test_key_server_without_keys_is_an_error_and_no_refusal(
-    authorizer: ModuleType, provider: Provider, kind: str
+    authorizer: ModuleType, issuer: Provider, kind: str
 ) -> None:
-    provider.answer = NO_KEYS[kind]
-    for token in (provider.token("EdDSA"), provider.token("EdDSA", {"kid": "unknown"})):
+    issuer.answer = NO_KEYS[kind]
+    for token in (
+        issuer.token("EdDSA"),
+        issuer.token("EdDSA", {"kid": "unknown"}),
+    ):
         _assert_unavailable(authorizer, token)
 
 
 def test_key_server_that_is_down_is_an_error(
-    authorizer_path: Path, monkeypatch: pytest.MonkeyPatch, provider: Provider
+    authorizer_path: Path, monkeypatch: pytest.MonkeyPatch, issuer: Provider
 ) -> None:
     with socket.socket() as reserved:  # bound, and not listening
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/jwks"
         authorizer = load(authorizer_path, monkeypatch, url)
-        _assert_unavailable(authorizer, provider.token("EdDSA"))
+        _assert_unavailable(authorizer, issuer.token("EdDSA"))
 
 
 def test_slow_key_server_is_an_error_before_lambda_ends_the_function(
-    authorizer: ModuleType, provider: Provider
+    authorizer: ModuleType, issuer: Provider
 ) -> None:
     end = Event()
 
     def wait() -> Response:
         end.wait(30)
-        return provider.published()
+        return issuer.published()
 
-    provider.answer = wait
+    issuer.answer = wait
     assert authorizer.KEYS.timeout == 3
     authorizer.KEYS.timeout = 0.1
     try:
-        _assert_unavailable(authorizer, provider.token("EdDSA"))
+        _assert_unavailable(authorizer, issuer.token("EdDSA"))
     finally:
         end.set()
 
 
 def test_300_tokens_cause_one_fetch_while_fetching_fails_and_the_next_follows_after_a_pause(
-    authorizer: ModuleType, provider: Provider, clock: Clock
+    authorizer: ModuleType, issuer: Provider, clock: Clock
 ) -> None:
-    provider.answer = NO_KEYS["500"]
+    issuer.answer = NO_KEYS["500"]
     for number in range(300):
-        _assert_unavailable(authorizer, provider.token("EdDSA", {"kid": f"unknown-{number}"}))
-    assert len(provider.fetches) == 1
-    provider.answer = provider.published
+        _assert_unavailable(authorizer, issuer.token("EdDSA", {"kid": f"unknown-{number}"}))
+    assert len(issuer.fetches) == 1
+    issuer.answer = issuer.published
     clock.advance(4)
-    _assert_unavailable(authorizer, provider.token("EdDSA"))
+    _assert_unavailable(authorizer, issuer.token("EdDSA"))
     clock.advance(2)
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    assert len(provider.fetches) == 2
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    assert len(issuer.fetches) == 2
 
 
 def test_tokens_with_known_keys_are_accepted_while_the_key_server_is_down(
-    authorizer: ModuleType, provider: Provider, clock: Clock
+    authorizer: ModuleType, issuer: Provider, clock: Clock
 ) -> None:
-    assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    provider.answer = NO_KEYS["HTML"]
+    assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    issuer.answer = NO_KEYS["HTML"]
     clock.advance(31)
     for _ in range(5):
-        _assert_unavailable(authorizer, provider.token("EdDSA", {"kid": "unknown"}))
-        assert _ask(authorizer, provider.token("EdDSA")) == ACCEPTED
-    assert len(provider.fetches) == 2
+        _assert_unavailable(authorizer, issuer.token("EdDSA", {"kid": "unknown"}))
+        assert _ask(authorizer, issuer.token("EdDSA")) == ACCEPTED
+    assert len(issuer.fetches) == 2
     clock.advance(300)
-    _assert_unavailable(authorizer, provider.token("EdDSA"))
+    _assert_unavailable(authorizer, issuer.token("EdDSA"))
 
 
 def test_key_of_another_url_scheme_stops_the_start(

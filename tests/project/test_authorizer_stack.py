@@ -43,21 +43,21 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(stage: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def patched(stage: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project with the patch, packaged for the stage without any option."""
-    project = Project(tmp_path_factory.mktemp(stage))
-    _apply(project.folder, "--exclude=deploy/build.py")  # which Project replaces
-    outcome = project.run("package", "--stage", stage)
+    patched = Project(tmp_path_factory.mktemp(stage))
+    _apply(patched.folder, "--exclude=deploy/build.py")  # which Project replaces
+    outcome = patched.run("package", "--stage", stage)
     assert outcome.returncode == 0, outcome.stderr
-    return project
+    return patched
 
 
 @pytest.mark.node
-def test_stack_has_the_authorizer_on_v1_only(project: Project, stage: str) -> None:
-    resources = {name: resource["Properties"] for name, resource in project.resources.items()}
+def test_stack_has_the_authorizer_on_v1_only(patched: Project, stage: str) -> None:
+    resources = {name: resource["Properties"] for name, resource in patched.resources.items()}
     routes = [
         resource["Properties"]
-        for resource in project.resources.values()
+        for resource in patched.resources.values()
         if resource["Type"] == "AWS::ApiGatewayV2::Route"
     ]
     assert {route["RouteKey"]: route.get("AuthorizerId") for route in routes} == {
@@ -88,11 +88,11 @@ def test_stack_has_the_authorizer_on_v1_only(project: Project, stage: str) -> No
 
 @pytest.mark.node
 def test_role_of_the_authorizer_may_only_write_its_log_and_traces(
-    project: Project, stage: str
+    patched: Project, stage: str
 ) -> None:
-    function = project.resources["AuthorizerLambdaFunction"]["Properties"]
+    function = patched.resources["AuthorizerLambdaFunction"]["Properties"]
     assert function["Role"] == {"Fn::GetAtt": ["AuthorizerRole", "Arn"]}
-    role = project.resources["AuthorizerRole"]["Properties"]
+    role = patched.resources["AuthorizerRole"]["Properties"]
     (policy,) = role["Policies"]
     logs = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda"
     rules = policy["PolicyDocument"]["Statement"]
@@ -109,9 +109,9 @@ def test_role_of_the_authorizer_may_only_write_its_log_and_traces(
 
 
 @pytest.mark.node
-def test_deployers_role_allows_the_names(project: Project, stage: str) -> None:
+def test_deployers_role_allows_the_names(patched: Project, stage: str) -> None:
     deployer = (ROOT / "deploy/deployer.yml").read_text()
-    role = project.resources["AuthorizerRole"]["Properties"]["RoleName"]["Fn::Sub"]
+    role = patched.resources["AuthorizerRole"]["Properties"]["RoleName"]["Fn::Sub"]
     for kind, pattern, name in (
         ("function:", "${Environment}*-todo-api*", f"{stage}-todo-api-authorizer"),
         ("role/", "todo-api-${Environment}*-lambdaRole", role),
@@ -127,15 +127,17 @@ def test_deployers_role_allows_the_names(project: Project, stage: str) -> None:
 
 @pytest.mark.node
 @pytest.mark.parametrize("stage", ["prod"], indirect=True, scope="module")
-def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(project: Project) -> None:
-    assert {rule for rule, _ in findings(project.template.read_text())} == {"W3005"}
+def test_cfn_lint_finds_only_redundant_depends_on_of_the_framework(
+    patched: Project,
+) -> None:
+    assert {rule for rule, _ in findings(patched.template.read_text())} == {"W3005"}
 
 
 # --- the zip --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def patched_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with the patch, and what `make lock` then writes into requirements.txt."""
     folder = tmp_path_factory.mktemp("checkout") / "project"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "node_modules", "tests"))
@@ -150,18 +152,20 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_authorizer_passes_the_checks(checkout: Path) -> None:
+def test_authorizer_passes_the_checks(patched_folder: Path) -> None:
     for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         command = [sys.executable, "-m", *check, "authorizer.py"]
-        outcome = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+        outcome = subprocess.run(
+            command, cwd=patched_folder, capture_output=True, text=True, check=False
+        )
         assert outcome.returncode == 0, outcome.stdout
 
 
 @pytest.mark.linux
 def test_zip_holds_the_authorizer_which_accepts_a_token(
-    checkout: Path, tmp_path: Path, provider: Provider
+    patched_folder: Path, tmp_path: Path, provider: Provider
 ) -> None:
-    archive = build_zip(tmp_path / "todo-api.zip", checkout)
+    archive = build_zip(tmp_path / "todo-api.zip", patched_folder)
     shutil.unpack_archive(archive, tmp_path / "task")
     program = (
         "import authorizer, json, sys;"

@@ -14,6 +14,17 @@ NODE_TOOLS = ROOT / "node_modules/.bin"
 """The programs of package.json, which `make` installs."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",  # Chromium has no sandbox for root
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # too small in containers
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 """The path of Chromium, or None."""
 
 WITH_MOUNTS_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount")
