@@ -77,6 +77,7 @@ def test_every_pattern_compiles_in_javascript(patterns: list[str], tmp_path: Pat
 # --- TypeScript, Ruby and PHP ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_strictly_typed_typescript_client_can_call_every_operation(
     local_port: int, tmp_path: Path
@@ -90,6 +91,7 @@ def test_strictly_typed_typescript_client_can_call_every_operation(
     assert output == "every operation works\n"
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_generated_zod_schemas_accept_the_longest_title(local_api: Api, tmp_path: Path) -> None:
     """The title has 255 code points and 510 UTF-16 code units, which zod counts."""
@@ -131,6 +133,7 @@ def generated_client(language: str, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.mark.slow
 def test_every_file_of_a_generated_client_has_valid_syntax(
     language: str, generated_client: Path
 ) -> None:
@@ -141,6 +144,7 @@ def test_every_file_of_a_generated_client_has_valid_syntax(
         run(language, option, file, cwd=generated_client)
 
 
+@pytest.mark.slow
 def test_generated_client_can_send_back_what_it_read(
     language: str, generated_client: Path, local_port: int
 ) -> None:
@@ -191,6 +195,7 @@ def call(client: Any, operation: str, *path: Any, status: int, **parts: Any) -> 
     return response.parsed, response.headers
 
 
+@pytest.mark.slow
 def test_python_client_can_call_every_operation(clients: tuple[Any, Any]) -> None:
     user, nobody = clients
     models = import_module("todo_client.models")

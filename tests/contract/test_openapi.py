@@ -136,6 +136,7 @@ def _request_schemas() -> set[str]:
     return {schema.rpartition("/")[2] for schema in schemas}
 
 
+@pytest.mark.slow
 @pytest.mark.node
 @pytest.mark.parametrize(
     "command",

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from dev.lab.events import http_api_event
 from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
@@ -58,6 +60,7 @@ def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(
     scenario.assert_recovery()
 
 
+@pytest.mark.slow
 def test_a_series_of_requests_leaks_neither_connections_nor_memory(
     scenario: FaultScenario, *, soak: bool
 ) -> None:

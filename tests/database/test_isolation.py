@@ -67,6 +67,7 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.slow
 def test_any_sequence_of_requests_by_three_users_matches_a_dictionary_for_each_user(
     lambda_api: Api, *, soak: bool, through_pgbouncer: bool
 ) -> None:

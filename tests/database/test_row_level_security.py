@@ -121,6 +121,7 @@ def bypassing_owner(request: pytest.FixtureRequest) -> Iterator[str]:
         yield owner
 
 
+@pytest.mark.slow
 def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_bypassrls(
     bypassing_owner: str,
 ) -> None:

@@ -22,7 +22,7 @@ from tests.support.http.clients import Response
 from tests.support.http.http_server import serving
 from tests.support.machine import WITH_MOUNTS_OF_ITS_OWN
 
-pytestmark = [pytest.mark.linux, pytest.mark.namespaces]
+pytestmark = [pytest.mark.linux, pytest.mark.namespaces, pytest.mark.slow]
 
 STORE = "/etc/ssl/certs"
 WHEEL = "package-1.0-py3-none-any.whl"

@@ -36,6 +36,7 @@ def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+@pytest.mark.slow
 def test_cfn_lint_finds_nothing_and_knows_each_action() -> None:
     assert findings(TEXT) == []
 
@@ -106,6 +107,7 @@ def test_the_role_reaches_only_stages_of_its_environment(
     assert {action for action in actions if "*" in action} == {"s3:Get*", "lambda:Get*"}
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_the_role_allows_actions_of_each_service_that_the_stack_has_resources_of(
     project: Project, actions: list[str]

@@ -16,13 +16,12 @@ from dev import ROOT
 pytestmark = pytest.mark.slow
 
 CONFIGURATION = "[install]\nuser = true\ntarget = elsewhere\nprefix = elsewhere\nroot = elsewhere\n"
+FOLDERS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 SETTINGS = {
-    "user": {"PIP_USER": "yes"},
-    "target": {"PIP_TARGET": "elsewhere"},
-    "prefix": {"PIP_PREFIX": "elsewhere"},
-    "root": {"PIP_ROOT": "elsewhere"},
+    "environment": {"PIP_USER": "yes", **dict.fromkeys(FOLDERS, "elsewhere")},
     "pip.conf": {"PIP_CONFIG_FILE": "pip.conf"},
 }
+"""All settings together: one that is not overridden fails the command, or shows in `elsewhere`."""
 
 
 def add_wheel(folder: Path, name: str, files: Mapping[str, str]) -> str:
@@ -46,7 +45,7 @@ def add_wheel(folder: Path, name: str, files: Mapping[str, str]) -> str:
 def settings(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of the settings in turn, in the environment."""
+    """The settings of a machine, in the environment or in a file."""
     (tmp_path / "pip.conf").write_text(CONFIGURATION)
     for name, value in SETTINGS[request.param].items():
         monkeypatch.setenv(name, value if name == "PIP_USER" else str(tmp_path / value))

@@ -107,6 +107,7 @@ def test_the_local_server_takes_only_the_settings_from_its_file(
     assert response.json() == {"items": [], "next_cursor": None}
 
 
+@pytest.mark.slow
 def test_the_embedded_postgresql_is_reached_without_libpqs_variables(tmp_path: Path) -> None:
     port = free_port()
     data = str(tmp_path / "rows")

@@ -50,6 +50,7 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+@pytest.mark.slow
 def test_rows_survive_ctrl_c_and_the_kill_of_each_process(folder: Path) -> None:
     port = free_port()
     call = Api(through_http(port))
@@ -102,6 +103,7 @@ def test_folder_with_other_files_is_reported_and_left_unchanged(folder: Path) ->
     assert [path.name for path in folder.iterdir()] == ["precious"]
 
 
+@pytest.mark.slow
 def test_folder_in_use_by_another_server_is_reported(folder: Path) -> None:
     with Postgres(folder):
         message = _error_message(folder)
@@ -129,6 +131,7 @@ def test_responses_without_a_body_have_no_content_type(local_api: Api) -> None:
     assert not {"content-type"} & (set(unchanged.headers) | set(deleted.headers))
 
 
+@pytest.mark.slow
 def test_fifty_requests_that_wait_for_the_database_do_not_block_others() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, ExitStack() as stack:
         url = f"postgresql://a:b@127.0.0.1:{silent.getsockname()[1]}/c?sslmode=disable"
@@ -149,6 +152,7 @@ def test_fifty_requests_that_wait_for_the_database_do_not_block_others() -> None
         assert {request.result().status for request in waiting} == {503}
 
 
+@pytest.mark.slow
 def test_unfinished_initdb_or_stale_pid_file_of_a_killed_server_does_not_prevent_the_start(
     folder: Path,
 ) -> None:
@@ -168,6 +172,7 @@ def test_unfinished_initdb_or_stale_pid_file_of_a_killed_server_does_not_prevent
         other.kill()
 
 
+@pytest.mark.slow
 def test_postgresql_stops_when_its_parent_is_killed(folder: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from dev.postgres import Postgres; "

@@ -15,6 +15,8 @@ import pytest
 from dev import ROOT
 from dev.postgres import Postgres, acquire
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
 def test_a_wrong_port_is_a_usage_error_without_a_stack_trace(port: str) -> None:

@@ -86,6 +86,7 @@ def run_each(authority: Path) -> Callable[..., list[tuple[int, str]]]:
     return run
 
 
+@pytest.mark.slow
 def test_quick_run_passes_on_a_stage_and_finds_each_fault(
     local_port: int, tls: SSLContext, sql: Any, run_each: Callable[..., list[tuple[int, str]]]
 ) -> None:
@@ -149,6 +150,7 @@ def authorized_stage(
         yield stack.enter_context(stage_proxy(port, tls)), tokens
 
 
+@pytest.mark.slow
 def test_quick_run_passes_with_tokens_that_the_examples_authorizer_verifies(
     authorized_stage: tuple[str, dict[str, str]], run_each: Callable[..., list[tuple[int, str]]]
 ) -> None:

@@ -27,6 +27,7 @@ print(time.monotonic() - began)
 TINY = measure.Sizes(1, 1, 1, 1, 600, 10, 2, (), 0.6)
 
 
+@pytest.mark.slow
 def test_run_measures_every_number_and_we_need_one_round_trip_less_than_bare_psycopg2(
     new_database: Callable[[], str],
 ) -> None:
@@ -78,6 +79,7 @@ def test_run_measures_every_number_and_we_need_one_round_trip_less_than_bare_psy
         report.replaced("before\nafter\n", section)
 
 
+@pytest.mark.slow
 def test_a_candidate_joins_its_control_group_and_a_process_in_it_has_a_share_of_a_cpu(
     new_database: Callable[[], str],
 ) -> None:

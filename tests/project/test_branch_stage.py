@@ -44,6 +44,7 @@ def test_a_branch_of_the_database_that_keeps_its_parents_password_does_not_stay(
 NEONCTL = r"neonctl(?: \"\$@\")? ((?:[a-z][a-z-]* ?)+)((?:[^|`\n\\]|\\\n)*)"
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_the_locked_neonctl_has_each_command_and_option_of_the_scripts_and_pages() -> None:
     texts = [(ROOT / ".ci/branch-stage").read_text(), (ROOT / "docs/operations.md").read_text()]

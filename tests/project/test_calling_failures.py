@@ -27,6 +27,8 @@ from tests.support.http.servers import start_server
 from tests.support.http.users import User
 from tests.support.postgres.fault_scenario import FaultScenario
 
+pytestmark = pytest.mark.slow
+
 REFUSED = "refused"
 BEFORE = "reset before the query"
 AFTER = "reset after the query was sent"

@@ -71,6 +71,7 @@ def test_make_knows_each_target_that_the_pages_name() -> None:
     assert named - targets == set()
 
 
+@pytest.mark.slow
 def test_the_tools_that_the_pages_name_exist_and_the_tests_are_some() -> None:
     all_commands = {tuple(words) for page in GUIDES for words in _commands(page)}
     commands = [words for words in all_commands if words[0] != "make"]
