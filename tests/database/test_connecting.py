@@ -46,7 +46,7 @@ def test_a_refusal_is_retried_only_where_that_may_help(
 ) -> None:
     with (
         refusing_server(message) as server,
-        app_on(server.uri, database_timeout_seconds=0.5) as call,
+        app_on(server.uri, database_timeout_seconds=2) as call,
     ):
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
@@ -66,7 +66,7 @@ def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(
         random.seed(1)
         with (
             refusing_server("starting up") as server,
-            app_on(server.uri, database_timeout_seconds=0.2) as call,
+            app_on(server.uri, database_timeout_seconds=1.5) as call,
         ):
             assert call("GET", "/v1/todos", user="x").status == 503
         pauses.append(-1)

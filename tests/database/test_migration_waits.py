@@ -54,20 +54,20 @@ def wait_until(is_true: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("fault", "what"),
-    [("silent", "an attempt to connect"), ("frozen before the query", "a statement")],
+    ("fault", "what", "seconds"),
+    [("silent", "an attempt to connect", 0.5), ("frozen before the query", "a statement", 3)],
 )
 def test_connecting_to_a_server_that_does_not_answer_ends(
-    uri: str, fault: str, what: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, fault: str, what: str, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("migrations.owner.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("migrations.owner.CONNECT_SECONDS", seconds)
     proxy = FaultyProxy(int(parse_dsn(uri)["port"]))
     proxy.fault = fault
     with pytest.raises(CommandError) as failed:
         migrate(through(proxy, uri))
     assert str(failed.value) == (
         "The migration failed, and the database is unchanged: "
-        f"127.0.0.1 has not answered {what} for 0.5 s"
+        f"127.0.0.1 has not answered {what} for {seconds} s"
     )
 
 

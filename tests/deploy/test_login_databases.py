@@ -36,18 +36,24 @@ def test_a_database_that_is_away_for_the_login_is_an_error_and_changes_nothing(
     assert str(away.value).endswith("Deploy again when it does. Nothing was changed.")
     assert parameter.value == login
     pooled.end_fault()
+    monkeypatch.setattr("deploy.login_check.CHECK_SECONDS", 10)
     assert renew(through_pooler, stage, parameter) == []
     assert logins(owner, stage) == before
 
 
 @pytest.mark.parametrize(
-    ("fault", "what"),
-    [("silent", "an attempt to connect"), ("frozen before the query", "a statement")],
+    ("fault", "what", "seconds"),
+    [("silent", "an attempt to connect", 0.5), ("frozen before the query", "a statement", 3)],
 )
 def test_a_database_that_does_not_answer_the_owner_is_an_error_and_changes_nothing(
-    owner: str, stage: str, fault: str, what: str, monkeypatch: pytest.MonkeyPatch
+    owner: str,
+    stage: str,
+    fault: str,
+    what: str,
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("migrations.owner.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("migrations.owner.CONNECT_SECONDS", seconds)
     proxy = FaultyProxy(int(parse_dsn(owner)["port"]))
     proxy.fault = fault
     with pytest.raises(LoginError) as away:
@@ -57,7 +63,7 @@ def test_a_database_that_does_not_answer_the_owner_is_an_error_and_changes_nothi
             MemoryParameter(),
         )
     assert str(away.value) == (
-        f"The owner's connection failed: 127.0.0.1 has not answered {what} for 0.5 s. "
+        f"The owner's connection failed: 127.0.0.1 has not answered {what} for {seconds} s. "
         "Nothing was changed."
     )
 
