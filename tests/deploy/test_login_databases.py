@@ -71,7 +71,6 @@ def test_a_database_that_does_not_answer_the_owner_is_an_error_and_changes_nothi
 def test_a_database_that_freezes_while_the_login_is_made_is_an_error_that_says_how_far_it_came(
     owner: str, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.login_roles.STATEMENT_SECONDS", 0.5)
     run = Roles.run
 
     def freezing(roles: Roles, statement: str, **values: object) -> list[tuple[Any, ...]]:
@@ -80,6 +79,7 @@ def test_a_database_that_freezes_while_the_login_is_made_is_an_error_that_says_h
     class Freezing(MemoryParameter):
         def write(self, url: str) -> None:
             super().write(url)
+            monkeypatch.setattr("deploy.login_roles.STATEMENT_SECONDS", 0.5)
             monkeypatch.setattr(Roles, "run", freezing)
 
     parameter = Freezing()
@@ -89,6 +89,7 @@ def test_a_database_that_freezes_while_the_login_is_made_is_an_error_that_says_h
         "The owner's connection failed: 127.0.0.1 has not answered a statement of the owner for "
         "0.5 s. The parameter holds a new login. Others may still work: deploy again."
     )
+    monkeypatch.setattr("deploy.login_roles.STATEMENT_SECONDS", 30)
     monkeypatch.setattr(Roles, "run", run)
     assert renew(owner, stage, parameter) == []
 

@@ -38,6 +38,11 @@ def make_check_accepts(folder: Path) -> bool:
 
 
 @pytest.mark.slow
+def test_make_check_accepts_the_workflows() -> None:
+    assert make_check_accepts(ROOT)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -56,7 +61,6 @@ def test_make_check_refuses_a_broken_or_unsafe_workflow(
     tmp_path: Path, file: str, old: str, new: str
 ) -> None:
     shutil.copytree(ROOT / ".github", tmp_path / ".github")
-    assert make_check_accepts(tmp_path)
     path = tmp_path / ".github" / file
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
