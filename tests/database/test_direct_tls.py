@@ -20,6 +20,8 @@ from tests.support.http.users import new_user
 from todo_api.database import engine
 from todo_api.database.url import neon_options
 
+pytestmark = pytest.mark.slow
+
 WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
 
 

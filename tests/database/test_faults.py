@@ -40,6 +40,8 @@ from tests.support.postgres.fault_scenario import (
 )
 from todo_api.database.isolation import SESSION_SETUP_SQL
 
+pytestmark = pytest.mark.slow
+
 FAULTS = {
     "silent": (NOT_EXECUTED, "connect", None, "TLS handshake timed out"),
     "silent in the TLS handshake": (NOT_EXECUTED, "connect", None, "TLS handshake timed out"),
@@ -112,7 +114,6 @@ def test_an_unreachable_host_is_not_executed(scenario: FaultScenario, operation:
     scenario.assert_recovery()
 
 
-@pytest.mark.slow
 @pytest.mark.namespaces
 @pytest.mark.parametrize("function_seconds", [4, 7])
 def test_a_silent_name_server_leaves_time_for_the_answer(
@@ -275,7 +276,6 @@ def test_a_terminated_connection_is_of_unknown_outcome(
         scenario.assert_recovery(call)
 
 
-@pytest.mark.slow
 def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptureFixture) -> None:
     with (
         TemporaryDirectory(prefix="todo-api-restart-") as folder,

@@ -25,6 +25,8 @@ from migrations.__main__ import migrate
 from migrations.isolation import refuse_strangers
 from tests.support.postgres.revisions import NEWEST, NEXT, Revisions
 
+pytestmark = pytest.mark.slow
+
 SLEEPING = (
     "SELECT pid FROM pg_stat_activity "
     "WHERE query LIKE '%pg_sleep(1000)%' AND pid <> pg_backend_pid()"

@@ -14,6 +14,8 @@ from migrations.__main__ import migrate
 from tests.support.postgres.clusters import OWNER
 from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("fault", ["silent", "reset, then silent"])
 def test_a_database_that_is_away_for_the_login_is_an_error_and_changes_nothing(

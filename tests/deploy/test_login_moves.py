@@ -14,6 +14,8 @@ from tests.support.http.apps import app_with
 from tests.support.postgres.clusters import neon_like
 from tests.support.postgres.logins import MemoryParameter, created
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def other_owner() -> Iterator[str]:

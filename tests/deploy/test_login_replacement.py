@@ -14,6 +14,8 @@ from dev.lab.sql import changed_database, run_sql
 from tests.support.postgres.clusters import OWNER
 from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_url_is_the_owners_with_another_user_and_a_password_of_256_bits(
     owner: str, stage: str

@@ -9,6 +9,8 @@ from tests.support.documents.pages import shown
 from tests.support.http.clients import Response
 from tests.support.http.users import User
 
+pytestmark = pytest.mark.slow
+
 AS_A_BROWSER = """
     const plain = globalThis.fetch;
     globalThis.fetch = async (url, options) => {

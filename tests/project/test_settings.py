@@ -95,6 +95,8 @@ MALFORMED = [
             "s3cr3t",
             "https://s3cr3t/",
             "https://*.a",
+            "https://S3cr3t",
+            "https://a;https://b",
             "ftp://a",
             "https://u@a",
             "https://a:x",
