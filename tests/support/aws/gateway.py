@@ -40,9 +40,8 @@ class Gateway(BaseHTTPRequestHandler):
             return
         size = int(fields.get("content-length", 0))
         body = self.rfile.read(size) if size else None
-        self.path = self.requestline.split()[
-            1
-        ]  # it has only one of several slashes at the beginning
+        # `self.path` has only one of several slashes at the beginning.
+        self.path = self.requestline.split()[1]
         verdict = self.authorize(fields)
         if isinstance(verdict, Response):
             response = verdict
