@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 PATCHES = ROOT / "docs/extending"
 ISOLATION = ("database/test_row_level_security", "database/test_statements")
 LISTS = (
-    *("api/test_lists", "contract/test_openapi", "contract/test_openapi_responses"),
+    *("api/test_lists", "api/test_current_user"),
+    *("contract/test_openapi", "contract/test_openapi_responses"),
     *("database/test_isolation", "database/test_tables", *ISOLATION),
     "deploy/test_user_rows",
 )
