@@ -26,7 +26,8 @@ PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux201
 """What Lambda's Amazon Linux 2023 (glibc 2.34) runs. pip takes these names literally: one that is
 left out is a wheel that is not found, or an older version of it."""
 
-ZIPPED_MAX, UNZIPPED_MAX = 25_000_000, 80_000_000
+ZIPPED_MAX = 25_000_000
+UNZIPPED_MAX = 80_000_000
 """Half as much again as there is now. Lambda takes more; a cold start has to load it."""
 
 SECRET_NAMES = re.compile(r"\.env(\..*)?|\.pgpass|credentials|id_[a-z0-9]+|.*\.(key|p12|pfx)")
@@ -232,8 +233,8 @@ def write(folder: Path, output: Path) -> tuple[int, int]:
         for path in _files(folder):
             # Dated 1980, the first year of the zip format.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-            # A file that everyone may read, on Unix.
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            entry.create_system = 3  # Unix
+            entry.external_attr = 0o100644 << 16  # a file that everyone may read
             archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
         unzipped = sum(entry.file_size for entry in archive.infolist())
     zipped = draft.stat().st_size
