@@ -136,3 +136,11 @@ def test_other_operations_ignore_the_key(carol: User) -> None:
         for _ in range(2)
     ]
     assert toggled == [True, False]
+
+
+def test_a_create_without_a_key_stores_neither_key_nor_hash(carol: User, sql: Any) -> None:
+    todo = carol.create("Buy milk")
+
+    stored = sql("SELECT idempotency_key, request_hash FROM todos WHERE id = %s", todo["id"])
+
+    assert stored == [(None, None)]
