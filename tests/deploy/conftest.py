@@ -1,4 +1,4 @@
-"""Fixtures: a copy of the project to deploy, and the function's login on a cluster of its own."""
+"""Fixtures: a migrated database, a project to deploy, and a login on a cluster of its own."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from migrations.__main__ import migrate
 from tests.support.aws.serverless import STAGES, Project
 from tests.support.postgres.clusters import neon_like
 from tests.support.postgres.logins import created, new_stage
+
+
+@pytest.fixture
+def uri(new_database: Callable[[], str]) -> str:
+    """The URI of a migrated database."""
+    uri = new_database()
+    migrate(uri)
+    return uri
 
 
 @pytest.fixture

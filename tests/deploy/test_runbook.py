@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from contextlib import closing
 from typing import get_args, get_type_hints
 
@@ -14,7 +13,6 @@ from awslambdaric.bootstrap import make_error  # type: ignore[import-untyped]  #
 from dev import ROOT
 from dev.lab.ports import free_port
 from dev.lab.sql import run_sql
-from migrations.__main__ import migrate
 from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.documents.pages import blocks
 from tests.support.http.apps import app_on
@@ -134,14 +132,6 @@ def test_queries_consist_of_commands_and_functions_of_logs_insights() -> None:
         assert set(commands) <= COMMANDS
         assert set(re.findall(r"(\w+)\(", query)) <= FUNCTIONS
         assert query.count("(") == query.count(")")
-
-
-@pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
-    """The URI of a migrated database."""
-    uri = new_database()
-    migrate(uri)
-    return uri
 
 
 def test_queries_read_only_fields_levels_and_messages_that_the_log_has(

@@ -13,21 +13,12 @@ from psycopg2.extensions import parse_dsn
 
 from deploy.user_rows import UserRowsError, erase_rows, export_rows, main, restore_rows
 from dev.lab.sql import rows_of, run_sql
-from migrations.__main__ import migrate
 from tests.support.documents.walk import Caller, new_caller
 from tests.support.http.apps import app_on
 from tests.support.postgres.albums import albums_of_eve_and_fay
 from todo_api.database.isolation import table_isolations
 
 Run = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
-    """The URI of a migrated database."""
-    uri = new_database()
-    migrate(uri)
-    return uri
 
 
 @pytest.fixture

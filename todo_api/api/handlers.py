@@ -55,11 +55,11 @@ def problem_response(
     return Response(json, problem.status, headers, MEDIA_TYPE)
 
 
-def _answer_with(problem: ProblemType) -> Handler:
+def _answer_with(problem: ProblemType, errors: Sequence[InvalidPart] = ()) -> Handler:
     """Return a handler for an exception that says no more than its class."""
 
     async def handler(request: Request, _error: Exception) -> Response:
-        return problem_response(request, problem, problem.example)
+        return problem_response(request, problem, errors)
 
     return handler
 
@@ -127,7 +127,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
     HTTPException: http_exception,
     TodoNotFound: _answer_with(problems.TODO_NOT_FOUND),
     PreconditionFailed: _answer_with(problems.PRECONDITION_FAILED),
-    IdempotencyKeyReused: _answer_with(problems.IDEMPOTENCY_KEY_REUSED),
+    IdempotencyKeyReused: _answer_with(problems.IDEMPOTENCY_KEY_REUSED, [problems.KEY_REUSED]),
     ForeignKeyViolation: foreign_key_violation,
     DatabaseUnavailable: database_unavailable,
     NotReady: not_ready,
