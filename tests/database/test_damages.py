@@ -1,4 +1,4 @@
-"""What `/ready` refuses by name: every way in which a database no longer keeps users apart."""
+"""What `/ready` refuses by name: every way in which a database no longer isolates users."""
 
 from collections.abc import Callable
 

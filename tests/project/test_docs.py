@@ -85,9 +85,19 @@ def test_the_tools_that_the_pages_name_exist_and_the_tests_are_some() -> None:
 
 def test_the_architecture_names_every_module_and_no_other() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
-    named = set(re.findall(r"^\|[^|]*\| `([a-z]+\.py)` \|", page, re.MULTILINE))
-    modules = {path.name for path in (ROOT / "todo_api").rglob("*.py")} - {"__init__.py"}
-    assert named == modules | {"handler.py"}
+    (tree,) = re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    folders: list[str] = []
+    named = []
+    for indentation, name in re.findall(r"^( *)([a-z_]+(?:/|\.py))", tree, re.MULTILINE):
+        del folders[len(indentation) // 2 :]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            named.append("".join([*folders, name]))
+
+    modules = [path for path in (ROOT / "todo_api").rglob("*.py") if path.name != "__init__.py"]
+    expected = [ROOT / "handler.py", *modules]
+    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in expected)
 
 
 def test_the_picture_of_a_request_names_modules_that_exist() -> None:

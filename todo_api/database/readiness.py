@@ -1,4 +1,4 @@
-"""Whether a database has what the code needs, and keeps users apart."""
+"""Whether a database has what the code needs, and isolates users."""
 
 from collections.abc import Iterator
 from typing import Any
