@@ -16,12 +16,6 @@ from dev import ROOT
 pytestmark = pytest.mark.slow
 
 CONFIGURATION = "[install]\nuser = true\ntarget = elsewhere\nprefix = elsewhere\nroot = elsewhere\n"
-FOLDERS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
-SETTINGS = {
-    "environment": {"PIP_USER": "yes", **dict.fromkeys(FOLDERS, "elsewhere")},
-    "pip.conf": {"PIP_CONFIG_FILE": "pip.conf"},
-}
-"""All settings together: one that is not overridden fails the command, or shows in `elsewhere`."""
 
 
 def add_wheel(folder: Path, name: str, files: Mapping[str, str]) -> str:
@@ -41,14 +35,17 @@ def add_wheel(folder: Path, name: str, files: Mapping[str, str]) -> str:
     return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-@pytest.fixture(params=SETTINGS)
-def settings(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The settings of a machine, in the environment or in a file."""
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a machine, in a file and in the environment.
+
+    One that is not overridden in both places fails the command, or shows in `elsewhere`.
+    """
     (tmp_path / "pip.conf").write_text(CONFIGURATION)
-    for name, value in SETTINGS[request.param].items():
-        monkeypatch.setenv(name, value if name == "PIP_USER" else str(tmp_path / value))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_USER", "yes")
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
 
 
 @pytest.mark.usefixtures("settings")
