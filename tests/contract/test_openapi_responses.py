@@ -7,13 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.documents import pages
 from tests.support.documents.openapi import (
     OPERATIONS,
-    documented_response,
     example_of,
     request_for,
     request_to_new_item,
-    without_generated_values,
 )
 from tests.support.documents.statuses import CHANGES, request_that_causes
 from tests.support.http.apps import app_on
@@ -31,6 +30,38 @@ PARAMETERS = {
 }
 """The examples of each parameter."""
 
+COMMON_HEADERS = {
+    *("content-type", "content-length", "vary"),
+    *("x-request-id", "cache-control", "x-content-type-options"),
+}
+"""Header fields of HTTP, CORS and every response, which the document only describes in its text."""
+
+OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch", "accept-encoding"}
+"""Header fields that only some responses with a status have."""
+
+
+def _documented_response(operation_id: str, response: Response) -> dict[str, Any]:
+    """Check status, content type and headers of a response.
+
+    Returns the part of the document that describes it.
+    """
+    responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id].description["responses"]
+    assert str(response.status) in responses, (operation_id, response)
+    documented = responses[str(response.status)]
+    names = {name.lower() for name in documented.get("headers", {})}
+    assert names - OPTIONAL_HEADERS <= set(response.headers) - COMMON_HEADERS <= names
+    assert list(documented.get("content", {})) == (
+        [response.headers["content-type"]] if response.body else []
+    )
+    return documented
+
+
+def _without_generated_values(value: dict[str, Any]) -> Any:
+    """A JSON object with a placeholder for each ID, time, entity tag and cursor."""
+    request_id = {"request_id": "*"} if "request_id" in value else {}
+    return json.loads(pages.without_generated_values(json.dumps(value | request_id)))
+
+
 # --- examples -------------------------------------------------------------------------------------
 
 
@@ -40,8 +71,8 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
     The examples of the parameters belong to the same todo.
     """
     response = lambda_api(**request_to_new_item(lambda_api, "createTodo"))
-    example = example_of(documented_response("createTodo", response))
-    assert without_generated_values(response.json()) == without_generated_values(example)
+    example = example_of(_documented_response("createTodo", response))
+    assert _without_generated_values(response.json()) == _without_generated_values(example)
     public = TodoPublic.model_validate(example)
     assert public.model_dump(mode="json") == example
     assert PARAMETERS["If-Match"] == PARAMETERS["If-None-Match"] == [public.etag]
@@ -70,7 +101,7 @@ def test_each_operation_accepts_its_examples(lambda_api: Api) -> None:
             request = request_to_new_item(lambda_api, operation_id)
             path = f"{request['path']}?{urlencode(query)}"
             response = lambda_api(**request | {"path": path}, headers=header)
-            documented_response(operation_id, response)
+            _documented_response(operation_id, response)
             # The version in the example of If-Match is never the version of this todo.
             assert response.status == 412 if "If-Match" in header else response.status < 300
     assert lambda_api("GET", f"/v1/todos/{PARAMETERS['id'][0]}", user="alice").status == 404
@@ -93,7 +124,7 @@ def test_what_was_read_can_be_sent_back_to_each_item(lambda_api: Api) -> None:
 
 def _error_examples(documented: dict[str, Any]) -> dict[str, Any]:
     examples = documented["content"]["application/problem+json"]["examples"]
-    return {name: without_generated_values(example["value"]) for name, example in examples.items()}
+    return {name: _without_generated_values(example["value"]) for name, example in examples.items()}
 
 
 def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
@@ -107,14 +138,14 @@ def test_each_status_occurs_exactly_where_it_is_listed(lambda_api: Api) -> None:
     for operation_id, operation in OPERATIONS.items():
         for status in CHANGES:
             response = lambda_api(**request_that_causes(status, lambda_api, operation_id))
-            documented = documented_response(operation_id, response)
+            documented = _documented_response(operation_id, response)
             is_listed = str(status) in operation.description["responses"]
             assert (response.status == status) == is_listed, (operation_id, response)
             if response.status >= 400:
                 examples = [
                     example | {"errors": None} for example in _error_examples(documented).values()
                 ]
-                assert without_generated_values(response.json()) | {"errors": None} in examples
+                assert _without_generated_values(response.json()) | {"errors": None} in examples
 
 
 @pytest.mark.parametrize(
@@ -138,11 +169,11 @@ def test_500_503_and_504_occur_exactly_where_they_are_listed(
     monkeypatch.setattr(Database, "session", session)
     for operation_id, operation in OPERATIONS.items():
         response = lambda_api(**request_for(operation_id, str(uuid4())))
-        documented = documented_response(operation_id, response)
+        documented = _documented_response(operation_id, response)
         is_listed = str(status) in operation.description["responses"]
         assert (response.status == status) == is_listed
         if response.status == status and (name != "not-ready" or operation_id == "checkReadiness"):
-            assert without_generated_values(response.json()) == _error_examples(documented)[name]
+            assert _without_generated_values(response.json()) == _error_examples(documented)[name]
 
 
 def test_error_examples_of_specific_operations_match_their_responses(lambda_api: Api) -> None:
@@ -171,5 +202,5 @@ def test_error_examples_of_specific_operations_match_their_responses(lambda_api:
         ),
         ("listTodos", "database-unavailable-not-executed", unavailable),
     ]:
-        documented = documented_response(operation_id, response)
-        assert without_generated_values(response.json()) == _error_examples(documented)[name]
+        documented = _documented_response(operation_id, response)
+        assert _without_generated_values(response.json()) == _error_examples(documented)[name]

@@ -1,14 +1,12 @@
-"""The OpenAPI document: its operations and examples, and a check of responses against it."""
+"""The OpenAPI document: its operations, and requests made of its examples."""
 
 import json
-import re
 from typing import Any
 
 from dev import ROOT
-from tests.support.documents import pages
 from tests.support.documents.operations import Operation, operations_in
 from tests.support.documents.walk import Caller
-from tests.support.http.clients import Api, Response
+from tests.support.http.clients import Api
 
 PATH = ROOT / "docs/openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
@@ -18,60 +16,6 @@ OPERATIONS: dict[str, Operation] = {
     operation.name: operation for operation in operations_in(DOCUMENT)
 }
 """Each operation, by `operationId`."""
-
-COMMON_HEADERS = {
-    *("content-type", "content-length", "vary"),
-    *("x-request-id", "cache-control", "x-content-type-options"),
-}
-"""Header fields of HTTP, CORS and every response, which the document only describes in its text."""
-
-OPTIONAL_HEADERS = {"idempotency-replayed", "accept-patch", "accept-encoding"}
-"""Header fields that only some responses with a status have."""
-
-
-def inline_types(node: Any) -> set[str]:
-    """Return the names, in lower case, of the fields that have an inline enum or object.
-
-    A field is a property of a schema, or a parameter.
-    """
-    if isinstance(node, list):
-        return {name for part in node for name in inline_types(part)}
-    if not isinstance(node, dict):
-        return set()
-    fields = dict(node["properties"]) if isinstance(node.get("properties"), dict) else {}
-    if "in" in node and "schema" in node:
-        fields[node["name"]] = node["schema"]
-    found = {
-        re.sub(r"\W|_", "", name).lower()
-        for name, schema in fields.items()
-        if _is_inline_type(schema)
-    }
-    return found | inline_types(list(node.values()))
-
-
-def _is_inline_type(schema: dict[str, Any]) -> bool:
-    if schema.keys() & {"enum", "const", "properties"}:
-        return True
-    parts = [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("allOf", [])]
-    if "items" in schema:
-        parts.append(schema["items"])
-    return any(_is_inline_type(part) for part in parts)
-
-
-def documented_response(operation_id: str, response: Response) -> dict[str, Any]:
-    """Check status, content type and headers of a response.
-
-    Returns the part of the document that describes it.
-    """
-    responses: dict[str, dict[str, Any]] = OPERATIONS[operation_id].description["responses"]
-    assert str(response.status) in responses, (operation_id, response)
-    documented = responses[str(response.status)]
-    names = {name.lower() for name in documented.get("headers", {})}
-    assert names - OPTIONAL_HEADERS <= set(response.headers) - COMMON_HEADERS <= names
-    assert list(documented.get("content", {})) == (
-        [response.headers["content-type"]] if response.body else []
-    )
-    return documented
 
 
 def example_of(part: dict[str, Any]) -> dict[str, Any]:
@@ -116,9 +60,3 @@ def new_referenced_item(call: Api, operation_id: str) -> str | None:
 
 def _examples_user(call: Api) -> Caller:
     return Caller(call, "alice", list(OPERATIONS.values()))
-
-
-def without_generated_values(value: dict[str, Any]) -> Any:
-    """A JSON object with a placeholder for each ID, time, entity tag and cursor."""
-    request_id = {"request_id": "*"} if "request_id" in value else {}
-    return json.loads(pages.without_generated_values(json.dumps(value | request_id)))
