@@ -92,17 +92,6 @@ class Context:
         return 29_000
 
 
-def handle(event: dict[str, Any]) -> dict[str, Any]:
-    """Call the Lambda handler. Event and response are serialized to JSON, as on Lambda."""
-    # Not at the top: the import reads the environment that the tests set.
-    from handler import handler
-
-    response: dict[str, Any] = loads(
-        dumps(handler(loads(dumps(event)), cast(LambdaContext, Context())))
-    )
-    return response
-
-
 def response_of(response: dict[str, Any]) -> Response:
     """Convert a handler's response as API Gateway does."""
     assert not response["isBase64Encoded"]
@@ -111,8 +100,12 @@ def response_of(response: dict[str, Any]) -> Response:
 
 
 def invoke(event: dict[str, Any]) -> Response:
-    """Call the Lambda handler and convert its response."""
-    return response_of(handle(event))
+    """Call the Lambda handler. Event and response are serialized to JSON, as on Lambda."""
+    # Not at the top: the import reads the environment that the tests set.
+    from handler import handler
+
+    response = handler(loads(dumps(event)), cast(LambdaContext, Context()))
+    return response_of(loads(dumps(response)))
 
 
 def invoke_app(app: FastAPI, event: dict[str, Any], context: Context) -> Response:
