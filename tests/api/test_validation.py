@@ -4,8 +4,6 @@ Invalid input is rejected with 4xx, never 5xx, in the common error format, witho
 """
 
 import json
-import string
-from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from tests.support.documents.openapi import DOCUMENT
 from tests.support.http.assertions import assert_problem
 from tests.support.http.clients import Api
 from tests.support.http.users import User
-from todo_api.models.page import Cursor
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "FOO"}
 ONE = "/v1/todos/{id}"
@@ -113,27 +110,11 @@ def test_all_invalid_parts_are_reported_at_once(
     assert [tuple(error.values()) for error in problem["errors"]] == errors
 
 
-@pytest.mark.parametrize(
-    "media_type",
-    ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json"],
-)
-def test_missing_or_unsupported_media_type_is_rejected(alice: User, media_type: str) -> None:
-    for method, path in WITH_BODY:
-        path = path.format(id=alice.todos[0]["id"])
-        response = alice(method, path, json={"title": "x"}, headers={"Content-Type": media_type})
-        assert_problem(response, 415)
-        accepted = "application/json, application/merge-patch+json" if method == "PATCH" else None
-        assert response.headers.get("accept-patch") == accepted  # RFC 5789, section 2.2
-    merge_patch = {"Content-Type": "application/merge-patch+json"}  # only PATCH accepts it
-    assert_problem(alice("POST", ALL, json={"title": "x"}, headers=merge_patch), 415)
-
-
-@pytest.mark.parametrize(
-    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"]
-)
-def test_parameters_and_case_of_the_media_type_are_ignored(alice: User, media_type: str) -> None:
-    content_type = {"Content-Type": media_type}
-    assert alice("POST", ALL, json={"title": "x"}, headers=content_type).status == 201
+def test_at_most_20_errors_are_reported(alice: User) -> None:
+    fields = ", ".join(f'"a{number}": 1' for number in range(5_000))
+    response = alice("POST", ALL, body=f"{{{fields}}}".encode())
+    errors = assert_problem(response, 422)["errors"]
+    assert [error["field"] for error in errors] == ["title", *(f"a{n}" for n in range(19))]
 
 
 INVALID_IDS = [
@@ -170,74 +151,6 @@ def test_bom_utf_16_and_duplicate_keys_are_accepted(alice: User) -> None:
     ):
         response = alice("POST", ALL, body=body)
         assert (response.status, response.json()["title"]) == (201, "x")
-
-
-def test_last_repeated_parameter_counts_and_retrieve_ignores_parameters(alice: User) -> None:
-    assert alice.list("limit=2&limit=1") == [alice.todos[1]]
-    assert alice.list("is_completed=true&is_completed=0") == [alice.todos[0]]
-    assert alice("GET", f"/v1/todos/{alice.todos[0]['id']}?verbose=1").json() == alice.todos[0]
-
-
-QUERIES = [
-    *(
-        f"limit={limit}"
-        for limit in ["0", "-1", "101", "1" + "0" * 20, "9" * 5_000, "x", "1.5", "٣"]
-    ),
-    *(f"is_completed={value}" for value in ["2", "null", "true%00"]),
-    *(
-        f"cursor={value}"
-        for value in ["x", "A" * 35, "!" * 35, "A" * 10_000, "%00", "AQAABkTx-_Y", "ü"]
-    ),
-    "=1",
-    "&&%%%",
-    "user_id=bob",
-    "user_id=",
-    "Limit=",
-    "%ff=%fe",
-]
-
-
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query[:30])
-def test_invalid_query_parameter_is_rejected(alice: User, query: str) -> None:
-    problem = assert_problem(alice("GET", f"{ALL}?{query}"), 422)
-    assert {error["in"] for error in problem["errors"]} == {"query"}
-
-
-def test_cursor_with_another_filter_or_changed_text_is_rejected(alice: User) -> None:
-    alice.create("a third")
-    cursor = alice("GET", f"{ALL}?limit=1").json()["next_cursor"]
-    filtered = alice("GET", f"{ALL}?limit=1&is_completed=false").json()["next_cursor"]
-    assert_problem(alice("GET", f"{ALL}?cursor={cursor}&is_completed=false"), 422)
-    assert_problem(alice("GET", f"{ALL}?cursor={filtered}"), 422)
-    assert_problem(alice("GET", f"{ALL}?cursor={filtered}&is_completed=true"), 422)
-    for changed in (cursor + "A", cursor + "=", cursor[:-1], "B" + cursor[1:], cursor[:-1] + "_"):
-        assert_problem(alice("GET", f"{ALL}?cursor={changed}"), 422)
-    assert alice("GET", f"{ALL}?cursor={filtered}&is_completed=false").status == 200
-
-
-def _texts() -> st.SearchStrategy[str]:
-    """Generate texts that resemble cursors: three words in base64url."""
-    times = st.datetimes().map(str) | st.sampled_from(
-        ["0001-01-01T00:00:00+14:00", "2026-11-20T09:30:00.123456Z"]
-    )
-    words = st.tuples(
-        times, st.uuids().map(str) | st.text(max_size=3), st.sampled_from(["None", "True", "0", ""])
-    )
-    return words.map(lambda each: urlsafe_b64encode(" ".join(each).encode()).decode().rstrip("="))
-
-
-@given(
-    st.binary(max_size=40)
-    | st.text(string.ascii_letters + string.digits + "-_", max_size=100)
-    | _texts()
-)
-def test_parsing_a_cursor_round_trips_or_raises_value_error(text: bytes | str) -> None:
-    text = text if isinstance(text, str) else text.decode("latin-1")
-    try:
-        cursor = Cursor.parse(text)
-    except ValueError:
-        return
-    assert str(cursor) == text
 
 
 @pytest.mark.smoke
