@@ -1,6 +1,6 @@
 """Send one request in a network namespace whose only name server never answers.
 
-tests/database/test_faults.py starts it in a user, mount and network namespace of its own.
+tests/database/test_unreachable.py starts it in a user, mount and network namespace of its own.
 """
 
 import json
