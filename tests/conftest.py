@@ -1,4 +1,7 @@
-"""Fixtures: one PostgreSQL, one migrated database, entry points, and two users with todos."""
+"""Fixtures: one PostgreSQL, one migrated database, entry points, and two users with todos.
+
+The options of the command line, and which tests they select, are in tests/support/passes.py.
+"""
 
 import fcntl
 import os
@@ -13,7 +16,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from dev.lab.pgbouncer import BINARY, counted_path
+from dev.lab.pgbouncer import counted_path
 from dev.lab.ports import free_port
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import run_sql
@@ -24,62 +27,8 @@ from tests.support.http.clients import Api, through_http, through_lambda
 from tests.support.http.servers import start_server
 from tests.support.http.stage import ORIGINS, Stage, tokens
 from tests.support.http.users import User, new_user
-from tests.support.machine import TOOLS
-from todo_api.settings import drop_libpq_variables
 
-_MISSING = pytest.StashKey[list[str]]()
-
-NOT_SLOW = "not slow"
-"""What `make test` selects with `-m`."""
-
-LEAST_TESTS = {"all": 2150, NOT_SLOW: 1650, "--pgbouncer": 150, "--url": 200, "--quick": 15}
-"""The minimum number of tests of each pass.
-
-`--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through
-either entry point and need no database, with `--quick` only those that are also marked `smoke`.
-"""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="run the tests at their long sizes")
-    parser.addoption(
-        "--pgbouncer", action="store_true", help="run the tests of the API through a real PgBouncer"
-    )
-    parser.addoption(
-        "--url", help="run the tests of the API that need no database against this deployed stage"
-    )
-    parser.addoption("--quick", action="store_true", help="run only the smoke tests; with --url")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Find the tools that this machine lacks.
-
-    In CI, where nobody reads the report, a missing tool fails the run.
-    """
-    drop_libpq_variables()
-    tools = list(TOOLS.values())
-    if config.getoption("--pgbouncer"):
-        tools = [
-            (
-                BINARY,
-                "PgBouncer is not installed, so no test goes through it: apt-get install pgbouncer",
-            )
-        ]
-    if config.getoption("--url"):
-        tools = []
-    missing = [message for tool, message in tools if not tool]
-    in_ci = bool(os.environ.get("CI"))
-    if missing and (in_ci or config.getoption("--pgbouncer")):
-        pytest.exit(missing[0], returncode=int(in_ci))
-    config.stash[_MISSING] = missing
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Report the missing tools."""
-    for message in config.stash[_MISSING]:
-        terminalreporter.write_line(message)
+pytest_plugins = ("tests.support.passes",)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -87,55 +36,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "either_api" in metafunc.fixturenames:
         entry_points = ["stage"] if metafunc.config.getoption("--url") else ["lambda", "local"]
         metafunc.parametrize("either_api", entry_points, indirect=True)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, and select the tests of this pass."""
-
-    def is_selected(item: pytest.Item) -> bool:
-        markers = {marker.name for marker in item.iter_markers()}
-        if config.getoption("--url"):
-            fixtures = getattr(item, "fixturenames", ())
-            through_http_only = "either_api" in fixtures and "postgres" not in fixtures
-            return through_http_only and ("smoke" in markers or not config.getoption("--quick"))
-        if any(marker in markers and not tool for marker, (tool, _) in TOOLS.items()):
-            return False
-        if "soak" in markers and not config.getoption("--soak"):
-            return False
-        if not config.getoption("--pgbouncer"):
-            return "pgbouncer" not in markers
-        callspec = getattr(item, "callspec", None)
-        if callspec and callspec.params.get("either_api") == "local":
-            return False  # PgBouncer is behind the API, so one entry point is enough
-        return bool(markers & {"pooled", "pgbouncer"})
-
-    items[:] = filter(is_selected, items)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a complete run with too few tests.
-
-    A renamed marker or fixture must not drop tests silently.
-    """
-    config = session.config
-    # There is none in the workers of pytest-xdist.
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    is_partial = (
-        config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.keyword
-    )
-    is_partial = is_partial or config.option.markexpr not in ("", NOT_SLOW)
-    is_partial = is_partial or config.option.collectonly or config.stash[_MISSING]
-    if reporter is None or is_partial or session.exitstatus != pytest.ExitCode.OK:
-        return
-    options = [option for option in ("--quick", "--url", "--pgbouncer") if config.getoption(option)]
-    least = LEAST_TESTS[options[0] if options else config.option.markexpr or "all"]
-    passed = len(reporter.stats.get("passed", []))
-    if passed < least:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter.write_line(
-            f"\nOnly {passed} tests ran, expected at least {least}. Is a marker missing?", red=True
-        )
 
 
 @pytest.fixture(scope="session")
