@@ -25,7 +25,7 @@ Run = Callable[..., tuple[str, str]]
 def users(uri: str) -> Iterator[tuple[Caller, Caller]]:
     """Two users with rows in every table that the API writes."""
     with app_on(uri) as api:
-        yield new_caller("ada", api), new_caller("bob", api)
+        yield new_caller("ada", api), new_caller("ben", api)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def ada(users: tuple[Caller, Caller]) -> str:
 
 
 @pytest.fixture
-def bob(users: tuple[Caller, Caller]) -> str:
+def ben(users: tuple[Caller, Caller]) -> str:
     """The id of another."""
     return users[1].user_id
 
@@ -49,7 +49,7 @@ def _counts(uri: str, user_id: str) -> dict[str, int]:
 # --- the three commands ---------------------------------------------------------------------------
 
 
-def test_an_export_has_each_row_of_the_user_and_no_other(uri: str, ada: str, bob: str) -> None:
+def test_an_export_has_each_row_of_the_user_and_no_other(uri: str, ada: str, ben: str) -> None:
     exported = json.loads(export_rows(uri, ada))
 
     owners = {table.name: table.owner for table in table_isolations() if table.owner}
@@ -57,29 +57,29 @@ def test_an_export_has_each_row_of_the_user_and_no_other(uri: str, ada: str, bob
     assert {name: len(rows) for name, rows in exported.items()} == _counts(uri, ada)
     found = {row[owners[name]] for name, rows in exported.items() for row in rows}
     assert found == {ada}
-    assert rows_of(uri, bob) != []
+    assert rows_of(uri, ben) != []
 
 
-def test_erase_deletes_each_row_of_the_user_and_no_other(uri: str, ada: str, bob: str) -> None:
+def test_erase_deletes_each_row_of_the_user_and_no_other(uri: str, ada: str, ben: str) -> None:
     expected = _counts(uri, ada)
-    others = rows_of(uri, bob)
+    others = rows_of(uri, ben)
 
     assert erase_rows(uri, ada) == expected
 
     assert rows_of(uri, ada) == []
-    assert rows_of(uri, bob) == others
+    assert rows_of(uri, ben) == others
 
 
-def test_restore_after_erase_gives_the_same_rows(uri: str, ada: str, bob: str) -> None:
+def test_restore_after_erase_gives_the_same_rows(uri: str, ada: str, ben: str) -> None:
     before = rows_of(uri, ada)
-    others = rows_of(uri, bob)
+    others = rows_of(uri, ben)
     exported = export_rows(uri, ada)
     erase_rows(uri, ada)
 
     assert restore_rows(uri, ada, exported) == _counts(uri, ada)
 
     assert rows_of(uri, ada) == before
-    assert rows_of(uri, bob) == others
+    assert rows_of(uri, ben) == others
 
 
 def test_restore_inserts_what_is_missing_and_leaves_what_is_there(
@@ -108,15 +108,15 @@ def test_restore_where_nothing_is_missing_changes_nothing(uri: str, ada: str) ->
     assert rows_of(uri, ada) == before
 
 
-def test_another_users_rows_in_an_export_are_not_inserted(uri: str, ada: str, bob: str) -> None:
+def test_another_users_rows_in_an_export_are_not_inserted(uri: str, ada: str, ben: str) -> None:
     exported = export_rows(uri, ada)
     erase_rows(uri, ada)
-    others = rows_of(uri, bob)
+    others = rows_of(uri, ben)
 
-    assert restore_rows(uri, bob, exported) == {}
+    assert restore_rows(uri, ben, exported) == {}
 
     assert rows_of(uri, ada) == []
-    assert rows_of(uri, bob) == others
+    assert rows_of(uri, ben) == others
 
 
 def test_a_user_id_is_a_value_and_never_sql(uri: str, ada: str) -> None:
