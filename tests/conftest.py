@@ -83,6 +83,22 @@ def new_database(postgres: Postgres) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
+def new_migrated(postgres: Postgres, new_database: Callable[[], str]) -> Callable[[], str]:
+    """Create a migrated database, as a copy, and return its URI."""
+    template = new_database()
+    migrate(template)
+    numbers = count(1)
+
+    def make() -> str:
+        name = f"copy_{next(numbers)}"
+        template_name = template.rpartition("/")[2]
+        run_sql(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template_name}")
+        return template.removesuffix(template_name) + name
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def database(new_database: Callable[[], str]) -> str:
     """The migrated database of the API."""
     uri = new_database()

@@ -3,15 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from dev.lab.neon_proxy import NeonProxy, neon_proxy
 from dev.lab.sql import run_sql
-from dev.postgres import Postgres
-from migrations.__main__ import migrate
 from tests.support.postgres.clusters import OWNER, Uris, empty_cluster, of_database
 from tests.support.postgres.fault_scenario import FaultScenario
 from tests.support.postgres.revisions import Revisions
@@ -30,28 +27,9 @@ def revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Revisions:
 
 
 @pytest.fixture(scope="module")
-def migrated(new_database: Callable[[], str]) -> str:
+def migrated(new_migrated: Callable[[], str]) -> str:
     """The URI of a migrated database of the test module."""
-    uri = new_database()
-    migrate(uri)
-    return uri
-
-
-@pytest.fixture(scope="session")
-def new_migrated(postgres: Postgres, new_database: Callable[[], str]) -> Callable[[], str]:
-    """Create a migrated database, as a copy, and return its URI."""
-    template = new_database()
-    migrate(template)
-
-    numbers = count(1)
-
-    def make() -> str:
-        name = f"copy_{next(numbers)}"
-        template_name = template.rpartition("/")[2]
-        run_sql(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template_name}")
-        return template.removesuffix(template_name) + name
-
-    return make
+    return new_migrated()
 
 
 @pytest.fixture

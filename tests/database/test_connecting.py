@@ -14,7 +14,6 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.sql import run_sql
-from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 from tests.support.postgres.refusing_server import refusing_server
@@ -79,10 +78,9 @@ def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(
     "setting", ["client_encoding = LATIN1", "datestyle = 'SQL, DMY'", "timezone = 'Asia/Tokyo'"]
 )
 def test_settings_of_the_login_role_change_no_response(
-    new_database: Callable[[], str], setting: str
+    new_migrated: Callable[[], str], setting: str
 ) -> None:
-    uri = new_database()
-    migrate(uri)
+    uri = new_migrated()
     run_sql(uri, f"ALTER DATABASE {parse_dsn(uri)['dbname']} SET {setting}")
     with app_on(uri) as call:
         todo = call("POST", "/v1/todos", user="x", json={"title": "買い物 🌱"}).json()
@@ -92,11 +90,10 @@ def test_settings_of_the_login_role_change_no_response(
 
 
 def test_two_threads_whose_password_is_refused_at_once_both_succeed(
-    new_database: Callable[[], str],
+    new_migrated: Callable[[], str],
 ) -> None:
     """The second thread finds a URL that the first has read again, but has not tried itself."""
-    uri = new_database()
-    migrate(uri)
+    uri = new_migrated()
     urls = [uri.replace(f":{parse_dsn(uri)['password']}@", ":old@"), uri, uri]
     barrier = threading.Barrier(2)
     database = Database(lambda: urls.pop(0))

@@ -14,7 +14,6 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from migrations.__main__ import migrate
 from tests.support.http.apps import app_with
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 
@@ -95,11 +94,10 @@ def test_a_slow_parameter_store_is_waited_for_no_longer_than_the_database(
 
 @mock_aws
 def test_debug_logging_does_not_show_the_parameter(
-    new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+    new_migrated: Callable[[], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """`AWS_LAMBDA_LOG_LEVEL=DEBUG` sets the level of the root logger."""
-    uri = new_database()
-    migrate(uri)
+    uri = new_migrated()
     boto3.client("ssm").put_parameter(Name=NAME, Value=uri, Type="SecureString")
     call = app_with(neon_database_url_parameter=NAME)
     caplog.clear()

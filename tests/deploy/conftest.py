@@ -6,18 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from migrations.__main__ import migrate
 from tests.support.aws.serverless import STAGES, Project
 from tests.support.postgres.clusters import neon_like
 from tests.support.postgres.logins import created, new_stage
 
 
 @pytest.fixture
-def uri(new_database: Callable[[], str]) -> str:
+def uri(new_migrated: Callable[[], str]) -> str:
     """The URI of a migrated database."""
-    uri = new_database()
-    migrate(uri)
-    return uri
+    return new_migrated()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.ports import free_port
-from migrations.__main__ import migrate
 from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.aws.serverless import TOPIC, Project
 from tests.support.http.apps import app_on
@@ -119,10 +118,9 @@ def _holds(condition: str, line: Any) -> bool:
 
 
 def test_each_metric_counts_the_lines_that_it_is_about(
-    filters: dict[str, str], new_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+    filters: dict[str, str], new_migrated: Callable[[], str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    uri = new_database()
-    migrate(uri)
+    uri = new_migrated()
     password = parse_dsn(uri)["password"]
     nobody = f"postgresql://x:y@127.0.0.1:{free_port()}/z"
     caplog.clear()

@@ -14,7 +14,6 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.sql import run_sql
-from migrations.__main__ import migrate
 from tests.support.aws.fake_aws import Aws, Call
 from tests.support.aws.serverless import Project
 from tests.support.postgres.logins import created
@@ -27,11 +26,9 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-0000000
 
 
 @pytest.fixture
-def owner(new_database: Callable[[], str]) -> str:
+def owner(new_migrated: Callable[[], str]) -> str:
     """The URI of the owner of a migrated database."""
-    uri = new_database()
-    migrate(uri)
-    return uri
+    return new_migrated()
 
 
 @pytest.fixture

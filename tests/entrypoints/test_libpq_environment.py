@@ -46,13 +46,14 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(params=VARIABLES)
-def variable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the variables, with a value that no connection of ours would survive."""
-    monkeypatch.setenv(request.param, VARIABLES[request.param])
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the variables: no connection of ours would survive any one of these values."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
 
 
-@pytest.mark.usefixtures("variable")
+@pytest.mark.usefixtures("variables")
 def test_requests_do_not_see_libpqs_variables(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +65,7 @@ def test_requests_do_not_see_libpqs_variables(
     assert invoke_app(app, event, Context()).json() == {"items": [], "next_cursor": None}
 
 
-@pytest.mark.usefixtures("variable")
+@pytest.mark.usefixtures("variables")
 def test_migrations_do_not_see_libpqs_variables(
     database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,10 +78,9 @@ def test_migrations_do_not_see_libpqs_variables(
 
 
 def test_the_step_for_the_functions_login_does_not_see_libpqs_variables(
-    new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    new_migrated: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = new_database()
-    migrations.migrate(uri)
+    uri = new_migrated()
     parameter = MemoryParameter()
     monkeypatch.setattr(runtime_login, "PluginParameter", lambda: parameter)
     monkeypatch.setattr(sys, "argv", ["runtime_login", new_stage()])

@@ -12,7 +12,6 @@ from dev.bench.cpu_share import PERIOD_MICROSECONDS, cpu_share, share
 from dev.bench.operations import OPERATIONS
 from dev.bench.worker import LIBPQ, OURS, PACKAGES
 from dev.lab.pgbouncer import BINARY
-from migrations.__main__ import migrate
 from tests.support.machine import TOOLS
 
 # Joins a control group, and prints how long 0.3 s of CPU time took in it.
@@ -29,14 +28,13 @@ TINY = measure.Sizes(1, 1, 1, 1, 600, 10, 2, (), 0.6)
 
 @pytest.mark.slow
 def test_run_measures_every_number_and_we_need_one_round_trip_less_than_bare_psycopg2(
-    new_database: Callable[[], str],
+    new_migrated: Callable[[], str],
 ) -> None:
     """In each operation, also in the first of an instance.
 
     The number of connections and of statements is the same: one.
     """
-    database = new_database()
-    migrate(database)
+    database = new_migrated()
     result = measure.run(database, TINY, print)
 
     assert list(result["operations"]) == list(OPERATIONS)
@@ -81,10 +79,9 @@ def test_run_measures_every_number_and_we_need_one_round_trip_less_than_bare_psy
 
 @pytest.mark.slow
 def test_a_candidate_joins_its_control_group_and_a_process_in_it_has_a_share_of_a_cpu(
-    new_database: Callable[[], str],
+    new_migrated: Callable[[], str],
 ) -> None:
-    database = new_database()
-    migrate(database)
+    database = new_migrated()
     with cpu_share(512) as group:
         if group is None:  # this machine lets nobody make one
             return

@@ -12,7 +12,6 @@ import pytest
 
 from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
-from migrations.__main__ import migrate
 from tests.support.documents.calling import (
     BLOCKS,
     HTTPX,
@@ -41,10 +40,9 @@ _numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-def proxy_and_port(new_database: Callable[[], str]) -> Iterator[tuple[FaultyProxy, int]]:
+def proxy_and_port(new_migrated: Callable[[], str]) -> Iterator[tuple[FaultyProxy, int]]:
     """A faulty proxy in front of a database, and the port of the local server on it."""
-    uri = new_database()
-    migrate(uri)
+    uri = new_migrated()
     scenario = FaultScenario(uri)
     port = free_port()
     server = start_server(
