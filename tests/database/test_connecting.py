@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg2
 import pytest
@@ -72,6 +73,32 @@ def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(
     end = pauses.index(-1)
     assert end > 0
     assert pauses[0] != pauses[end + 1]
+
+
+def test_the_pauses_between_attempts_double_up_to_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bounds: list[tuple[float, float]] = []
+
+    class EnoughSeen(Exception):
+        """So that the test need not wait for the deadline."""
+
+    def uniform(shortest: float, longest: float) -> float:
+        bounds.append((shortest, longest))
+        if len(bounds) == 7:
+            raise EnoughSeen
+        return 0
+
+    monkeypatch.setattr("todo_api.database.engine._random", Mock(uniform=uniform))
+    with refusing_server("the database system is starting up") as server:
+        database = Database(lambda: server.uri)
+        with (
+            database.session(user_id="x", timeout_seconds=60) as session,
+            pytest.raises(EnoughSeen),
+        ):
+            session.connection()
+
+    assert bounds == [(0, 0.05), (0, 0.1), (0, 0.2), (0, 0.4), (0, 0.8), (0, 1), (0, 1)]
 
 
 @pytest.mark.parametrize(
