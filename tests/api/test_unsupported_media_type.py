@@ -26,7 +26,13 @@ def test_missing_or_unsupported_media_type_is_rejected(alice: User, media_type: 
 
 
 @pytest.mark.parametrize(
-    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;"]
+    "media_type",
+    [
+        "application/json; charset=utf-8",
+        "application/json ;charset=utf-8",  # RFC 9110, section 5.6.6
+        "Application/JSON",
+        "application/json;",
+    ],
 )
 def test_parameters_and_case_of_the_media_type_are_ignored(alice: User, media_type: str) -> None:
     content_type = {"Content-Type": media_type}
