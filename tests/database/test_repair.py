@@ -79,6 +79,20 @@ def test_what_a_migration_must_not_repair_is_reported_with_the_sql_which_loses_n
     assert _titles(uri) == [("alice", "Buy milk")]
 
 
+def test_a_column_of_another_table_that_everybody_may_read_is_found_by_a_migration_only(
+    change: Change,
+) -> None:
+    """To look at the rights on each column would make `/ready` slow."""
+    uri = change(
+        ["CREATE TABLE remarks (user_id text)", "GRANT SELECT (user_id) ON remarks TO PUBLIC"]
+    )
+
+    assert _ready(uri) == 200
+    reason = r"todo_app may SELECT \(user_id\) on public\.remarks, without a policy for own rows"
+    with pytest.raises(CommandError, match=reason):
+        migrate(uri)
+
+
 @pytest.mark.parametrize(("statements", "reason"), LOST, ids=str)
 def test_what_no_statement_makes_right_is_reported_without_one(
     change: Change, statements: list[str], reason: str

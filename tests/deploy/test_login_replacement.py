@@ -131,6 +131,19 @@ def test_a_login_that_does_not_pass_the_check_of_ready_is_dropped(owner: str, st
     assert logins(owner, stage) == []
 
 
+def test_a_column_of_another_table_that_everybody_may_read_stops_the_deploy(
+    owner: str, stage: str
+) -> None:
+    readable = (
+        "CREATE TABLE remarks (user_id text); GRANT SELECT (user_id) ON remarks TO PUBLIC",
+        "DROP TABLE remarks",
+    )
+    reason = r"was dropped: todo_app may SELECT \(user_id\) on public\.remarks"
+    with changed_database(owner, *readable), pytest.raises(LoginError, match=reason):
+        renew(owner, stage, MemoryParameter())
+    assert logins(owner, stage) == []
+
+
 def test_an_owner_without_createrole_gets_the_sql_to_run_by_hand(
     cluster: tuple[str, str], stage: str
 ) -> None:
