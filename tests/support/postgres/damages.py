@@ -34,6 +34,13 @@ REPAIRED: list[Damage] = [
         ["DROP POLICY own_rows ON todos", f"CREATE POLICY own_rows ON todos FOR SELECT {OWN}"],
         "todos does not have the policy as described, but own_rows",
     ),
+    (
+        [
+            "DROP POLICY own_rows ON todos",
+            "CREATE POLICY own_rows ON todos TO reporting USING (true)",
+        ],
+        "todos does not have the policy as described, but none",
+    ),
     (["ALTER ROLE todo_app BYPASSRLS"], "todo_app has the attribute BYPASSRLS"),
     (["ALTER ROLE todo_app CREATEROLE"], "todo_app has the attribute CREATEROLE"),
     (["ALTER ROLE todo_app LOGIN"], "todo_app has the attribute LOGIN"),
