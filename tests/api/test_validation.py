@@ -189,11 +189,13 @@ def test_unknown_path_returns_404_without_a_redirect(alice: User, path: str) -> 
     assert assert_problem(alice("GET", path), 404)["type"] == "urn:todo-api:problem:path-not-found"
 
 
-def test_operations_without_a_body_ignore_a_sent_one(alice: User) -> None:
+def test_operations_without_a_body_ignore_one_of_up_to_65536_bytes(alice: User) -> None:
     path = alice.first_path
     assert alice("POST", f"{path}/toggle", body=b"{}").status == 200
     text = {"Content-Type": "text/plain"}
     assert alice("POST", f"{path}/toggle", body=b"not json", headers=text).status == 200
+    assert alice("POST", f"{path}/toggle", body=b" " * 65_536).status == 200
+    assert_problem(alice("POST", f"{path}/toggle", body=b" " * 65_537), 413)
     assert alice("DELETE", path, body=b"").status == 204
 
 
