@@ -1,7 +1,7 @@
 """The passes of the tests: their options, the tests that each selects, and what it has to run.
 
-A plugin of tests/conftest.py. A pass is `make test`, `make test-all`, which runs twice, or
-`make verify`.
+A plugin of tests/conftest.py. A pass is a run of pytest: that of `make test`, one of the two of
+`make test-all`, or that of `make verify`.
 """
 
 import os
