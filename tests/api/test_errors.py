@@ -58,6 +58,29 @@ def test_constraint_violation_returns_500_without_showing_the_row(
     assert carol.list() == [carol.todos[1], carol.todos[0]]
 
 
+REFUSE_WITH_THE_TITLE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN RAISE EXCEPTION '%', NEW.title; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON todos FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+def test_user_input_in_the_message_of_an_error_is_not_logged_and_not_taken_for_a_refusal(
+    new_migrated: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = new_migrated()
+    run_sql(uri, REFUSE_WITH_THE_TITLE)
+
+    with app_on(uri) as call:
+        # A text of PgBouncer that is reported as 503.
+        title = f"{CANARY} query_wait_timeout"
+        response = call("POST", "/v1/todos", user="alice", json={"title": title})
+
+    assert_problem(response, 500)
+    assert "unexpected InternalError" in log_text(caplog)
+    assert CANARY not in log_text(caplog)
+
+
 def test_unreachable_database_returns_503_not_executed(caplog: pytest.LogCaptureFixture) -> None:
     uri = f"postgresql://{CANARY}:{CANARY}@127.0.0.1:{free_port()}/{CANARY}"
     with app_on(uri, database_timeout_seconds=0.3) as call:
