@@ -53,6 +53,9 @@ SHAPES = {
         f"{NEON_DIRECT}?sslmode=require&channel_binding=require", ON_DIRECT | BOUND, {}
     ),
     "Neon's console, before 2025": Shape(f"{NEON}?sslmode=require", ON_POOLED | REQUIRE, TO_DIRECT),
+    "Neon's console, with a line break": Shape(
+        f"{NEON}?sslmode=require\n", ON_POOLED | REQUIRE, TO_DIRECT
+    ),
     "Neon's for a client without SNI": Shape(
         f"{NEON}?sslmode=require&options=endpoint%3D{ENDPOINT}-pooler",
         ON_POOLED | REQUIRE | {"options": f"endpoint={ENDPOINT}-pooler"},
