@@ -14,6 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from alembic.util import CommandError
+from psycopg2 import extensions
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.pgbouncer import pgbouncer
@@ -38,6 +39,15 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask soon whether the server works."""
     monkeypatch.setattr("migrations.owner.SILENCE_SECONDS", 0.5)
     monkeypatch.setattr("migrations.owner.CONNECT_SECONDS", 2)
+
+
+@pytest.fixture(autouse=True)
+def new_process() -> Iterator[None]:
+    """psycopg2 as in a new process, in which no `Database` has set how it waits."""
+    callback = extensions.get_wait_callback()
+    extensions.set_wait_callback(None)
+    yield
+    extensions.set_wait_callback(callback)
 
 
 def through(proxy: Proxy, uri: str) -> str:
