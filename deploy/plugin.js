@@ -117,12 +117,14 @@ class Deploy {
           "--param identity-source=header, in which anyone who knows a user id is that user.",
       );
     }
-    for (const [name, [form, description]] of Object.entries(FORMS)) {
+    const wrong = Object.entries(FORMS).filter(([name, [form]]) => {
       const value = this.service.custom[name];
-      if (value !== null && typeof value !== "object" && !form.test(value)) {
-        // Without the value, which may be a secret in the wrong place.
-        this.refuse(`The parameter ${name} must be ${description}.`);
-      }
+      return value !== null && typeof value !== "object" && !form.test(value);
+    });
+    if (wrong.length > 0) {
+      // Without the values, which may be secrets in the wrong place.
+      const sentences = wrong.map(([name, [, description]]) => `The parameter ${name} must be ${description}.`);
+      this.refuse(sentences.join(" "));
     }
     this.checkSettings();
   }

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
 
+from dev import ROOT
 from tests.support.aws.fake_aws import Aws
 from tests.support.aws.serverless import Project
 
@@ -17,7 +19,6 @@ ORIGINS = (
     "The environment variable CORS_ORIGINS is not usable: "
     "must list origins such as https://app.example, separated by commas."
 )
-COUNT = "must be a whole number above 0"
 PARAMETER_NAME = (
     'The parameter database-url-parameter must be the name of a parameter, which begins with "/".'
 )
@@ -45,15 +46,6 @@ def refusal(output: str) -> str:
         ),
         ("Burst=5", f'There is no parameter "Burst": {UNKNOWN}'),
         ("database-url-parameter=todo-api/dev/neon-database-url", PARAMETER_NAME),
-        ("database-url-parameter=postgresql://owner:s3cr3t@ep-a.neon.tech/neondb", PARAMETER_NAME),
-        (
-            "reserved-concurrency=0",
-            f"The parameter reserved-concurrency {COUNT}: with 0 the function answers nothing.",
-        ),
-        ("requests-per-second=0", f"The parameter requests-per-second {COUNT}."),
-        ("burst=many", f"The parameter burst {COUNT}."),
-        ("alarm-topic=alarms", "The parameter alarm-topic must be the ARN of an SNS topic."),
-        ("database-url-key=alias/todo", "The parameter database-url-key must be the ARN of a key."),
     ],
 )
 def test_option_that_would_deploy_but_not_work_is_refused_in_one_sentence(
@@ -63,6 +55,38 @@ def test_option_that_would_deploy_but_not_work_is_refused_in_one_sentence(
 
     assert refusal(output) == sentence
     assert not (project.folder / ".serverless").exists()
+
+
+def test_each_option_of_a_wrong_form_is_refused_without_its_value(project: Project) -> None:
+    wrong = {
+        "database-url-parameter": "postgresql://owner:s3cr3t@ep-a.neon.tech/neondb",
+        "database-url-key": "alias/todo",
+        "alarm-topic": "alarms",
+        "permissions-boundary": "arn:aws:iam::123456789012:role/somebody",
+        "requests-per-second": "0",
+        "burst": "many",
+        "reserved-concurrency": "0",
+    }
+    options = [f"--param={name}={value}" for name, value in wrong.items()]
+
+    output = project.failed_deploy(Aws(), *options)
+
+    assert refusal(output) == (
+        f"{PARAMETER_NAME} "
+        "The parameter database-url-key must be the ARN of a key. "
+        "The parameter alarm-topic must be the ARN of an SNS topic. "
+        "The parameter permissions-boundary must be the ARN of a policy. "
+        "The parameter requests-per-second must be a whole number above 0. "
+        "The parameter burst must be a whole number above 0. "
+        "The parameter reserved-concurrency must be a whole number above 0: "
+        "with 0 the function answers nothing."
+    )
+    assert not (project.folder / ".serverless").exists()
+
+
+def test_each_form_is_compared_with_the_parameter_of_the_same_name() -> None:
+    custom = yaml.safe_load((ROOT / "serverless.yml").read_text())["custom"]
+    assert [name for name, value in custom.items() if f"${{param:{name}" not in value] == []
 
 
 def test_a_setting_in_the_file_is_checked_as_one_on_the_command_line(project: Project) -> None:
