@@ -149,11 +149,12 @@ def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_by
     run_sql(bypassing_owner, "CREATE DATABASE first", "CREATE DATABASE second")
     uris = [f"{bypassing_owner.removesuffix('postgres')}{name}" for name in ("first", "second")]
     command = [sys.executable, "-m", "migrations"]
-    environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in uris * 2]
+    # Two of one database, and one of another with the same role.
+    environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in [uris[0], *uris]]
     concurrent = [
         subprocess.Popen(command, cwd=ROOT, env=environment) for environment in environments
     ]
-    assert [migration.wait() for migration in concurrent] == [0] * 4
+    assert [migration.wait() for migration in concurrent] == [0] * 3
     for uri in uris:
         with app_on(uri) as call:
             assert call("GET", "/ready").status == 200
