@@ -37,6 +37,11 @@ for run in sys.argv[1:]:
 """
 """Several runs of pytest in one process, which imports the application and the tests once."""
 
+SMOKE = " ".join(
+    str(path) for path in (ROOT / "tests").rglob("test_*.py") if "mark.smoke" in path.read_text()
+)
+"""The files of the tests of a quick run, because collecting all takes longer than running them."""
+
 USERS = {token_of(f"{name}@example"): f"{name}@example" for name in NAMES}
 TOKENS = {f"{name.upper()}_TOKEN": token for name, token in zip(NAMES, USERS, strict=True)}
 """The variables that `make verify` reads for a stage with an authorizer."""
@@ -95,15 +100,9 @@ def test_quick_run_passes_on_a_stage_and_finds_each_fault(
     with ExitStack() as stack:
         urls = [stack.enter_context(stage_proxy(local_port, tls, fault)) for fault in ("", *FAULTS)]
         whole, *faulty = urls
-        # Only the files of these tests, because collecting all takes longer than running them.
-        smoke = [
-            str(path)
-            for path in (ROOT / "tests").rglob("test_*.py")
-            if "mark.smoke" in path.read_text()
-        ]
         runs = run_each(
             f"--url {whole} --quick -x --setup-show",
-            *(f"--url {url} --quick -x {' '.join(smoke)}" for url in faulty),
+            *(f"--url {url} --quick -x {SMOKE}" for url in faulty),
             f"--url {whole} --collect-only -q",
         )
     (code, output), *broken, (_, selection) = runs
@@ -163,7 +162,7 @@ def test_quick_run_passes_with_tokens_that_the_examples_authorizer_verifies(
     authorized_stage: tuple[str, dict[str, str]], run_each: Callable[..., list[tuple[int, str]]]
 ) -> None:
     url, tokens = authorized_stage
-    ((code, output),) = run_each(f"--url {url} --quick", **tokens)
+    ((code, output),) = run_each(f"--url {url} --quick {SMOKE}", **tokens)
     assert (code, " passed" in output) == (0, True), output
 
 
