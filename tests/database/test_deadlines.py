@@ -5,9 +5,11 @@ Suspended computes, late poolers and Lambda's timeout.
 
 import logging
 import os
+import select
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +59,30 @@ def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(
     assert_problem(response, 503)
     ShortContext.remaining = 500
     assert_problem(invoke_app(app, event, ShortContext()), 503)
+    scenario.assert_recovery()
+
+
+def test_no_wait_is_longer_than_the_time_that_is_left(
+    scenario: FaultScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            self.register = self._poll.register
+
+        def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+            waits.append(milliseconds)
+            return self._poll.poll(milliseconds)
+
+    recording = SimpleNamespace(**vars(select) | {"poll": Poll})
+    monkeypatch.setattr("todo_api.database.deadline.select", recording)
+    scenario.proxy.fault = "silent"
+    with app_on(scenario.uri(), database_timeout_seconds=0.3) as call:
+        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+
+    assert 0 < max(waits) <= 300
     scenario.assert_recovery()
 
 
