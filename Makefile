@@ -5,8 +5,9 @@ serving := .venv/serving
 ready := .venv/ready
 # Only where Node.js is new enough. The tests report a missing one.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
-# worksteal keeps the tests of a file on one worker where possible, so that they share fixtures.
-pytest := $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+# One worker for each CPU: each has servers of its own. worksteal keeps the tests of a file on one
+# worker where possible, so that they share fixtures.
+pytest := $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
 # Into .venv, whatever pip.conf or the environment says of user, target, prefix and root.
