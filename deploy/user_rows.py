@@ -18,7 +18,7 @@ from migrations.__main__ import revision_chain
 from migrations.owner import answer_within, connect_on_system_path, direct_url
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA, TableIsolation, quoted, table_isolations
-from todo_api.database.url import url_reader
+from todo_api.database.parameter_store import url_reader
 from todo_api.settings import Settings, SettingsError
 
 TIMEOUT_SECONDS = 120

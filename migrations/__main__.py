@@ -30,7 +30,7 @@ from migrations.owner import (
 )
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.isolation import SCHEMA
-from todo_api.database.url import url_reader
+from todo_api.database.parameter_store import url_reader
 from todo_api.settings import Settings, SettingsError
 
 FOLDER = Path(__file__).parent

@@ -12,7 +12,7 @@ from todo_api.api import docs, health, openapi, todos
 from todo_api.api.handlers import EXCEPTION_HANDLERS
 from todo_api.api.middleware import RequestMiddleware
 from todo_api.database.engine import Database
-from todo_api.database.url import url_reader
+from todo_api.database.parameter_store import url_reader
 from todo_api.settings import Settings
 
 # CORS: the headers that scripts of other origins may send and read.

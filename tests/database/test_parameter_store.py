@@ -26,7 +26,7 @@ NAME = "/todo-api/test/neon-database-url"
 @pytest.fixture(autouse=True)
 def _patient_client(monkeypatch: pytest.MonkeyPatch) -> None:
     # Long, so that a busy machine does not time out.
-    monkeypatch.setattr("todo_api.database.url.TIMEOUT_SECONDS", 30)
+    monkeypatch.setattr("todo_api.database.parameter_store.TIMEOUT_SECONDS", 30)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from tests.support.http.clients import Api
 from tests.support.postgres.statements import unlimited
 
 WITHOUT_STATEMENTS_OF_USERS = {
-    *("__init__.py", "deadline.py", "engine.py", "errors.py", "refusals.py", "url.py"),
+    *("__init__.py", "deadline.py", "engine.py", "errors.py", "refusals.py"),
+    *("parameter_store.py", "url.py"),
     *("isolation.py", "catalog.py", "differences.py", "readiness.py"),
 }
 """The modules of the database layer that send nothing for a user."""

@@ -14,8 +14,8 @@ from dev.lab.pgbouncer import pgbouncer
 from dev.lab.sql import run_sql
 from tests.support.postgres.logins import MemoryParameter, new_stage
 from todo_api.database.engine import Database
+from todo_api.database.parameter_store import url_reader
 from todo_api.database.todos import TodoRepository
-from todo_api.database.url import url_reader
 from todo_api.models.todos import TodoCreate, TodoQuery
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.documents.pages import blocks
 from tests.support.http.apps import app_on
 from todo_api.api import problems
-from todo_api.database import deadline, errors, refusals, url
+from todo_api.database import deadline, errors, parameter_store, refusals
 from todo_api.database.todos import TodoRepository
 
 PAGE = ROOT / "docs/runbook.md"
@@ -83,7 +83,7 @@ def _codes_of_parameter_store() -> set[str]:
     operation = client.meta.service_model.operation_model("GetParameter")
     codes = {shape.name for shape in operation.error_shapes}
     codes.remove("ParameterVersionNotFound")  # only of a name with a version
-    return codes | set(url._TRANSIENT)
+    return codes | set(parameter_store._TRANSIENT)
 
 
 OWN_REASONS = {

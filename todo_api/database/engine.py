@@ -28,8 +28,9 @@ from todo_api.database.deadline import (
     wait_until_deadline,
 )
 from todo_api.database.isolation import SESSION_SETUP_SQL
+from todo_api.database.parameter_store import unavailable
 from todo_api.database.refusals import Refusal, connection_message, is_login_refused, refusal_of
-from todo_api.database.url import neon_options, unavailable
+from todo_api.database.url import neon_options
 
 # The first and the longest pause between attempts to connect, before jitter.
 BACKOFF_SECONDS = (0.05, 1.0)
