@@ -5,9 +5,10 @@ serving := .venv/serving
 ready := .venv/ready
 # Only where Node.js is new enough. The tests report a missing one.
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
-# One worker for each CPU: each has servers of its own. worksteal keeps the tests of a file on one
-# worker where possible, so that they share fixtures.
-pytest := $(BIN)/python -m pytest --numprocesses logical --dist worksteal
+# worksteal keeps the tests of a file on one worker where possible, so that they share fixtures.
+pytest := $(BIN)/python -m pytest --dist worksteal
+# Each worker has servers of its own, so more workers cost more. But short tests often wait.
+one_per_cpu := --numprocesses logical
 lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
 # Into .venv, whatever pip.conf or the environment says of user, target, prefix and root.
@@ -34,11 +35,11 @@ run: $(serving) ## Serve the API on http://127.0.0.1:8000, with a PostgreSQL of 
 ##@ Test
 
 test: $(ready) $(tools) ## Run the tests that are not marked slow, in under two minutes
-	@$(pytest) -m "not slow"
+	@$(pytest) --numprocesses 4 -m "not slow"
 
 test-all: $(ready) $(tools) ## Run every test, then those of the API again through PgBouncer
-	@$(pytest) $(SOAK)
-	@$(pytest) $(SOAK) --pgbouncer
+	@$(pytest) $(one_per_cpu) $(SOAK)
+	@$(pytest) $(one_per_cpu) $(SOAK) --pgbouncer
 
 soak: ## Run every test at its long size
 	@$(MAKE) test-all SOAK=--soak

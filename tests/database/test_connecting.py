@@ -39,10 +39,7 @@ PASSING = [
 
 @pytest.mark.parametrize(
     ("message", "is_useless"),
-    [
-        *((text, True) for text in USELESS),
-        *(pytest.param(text, False, marks=pytest.mark.slow) for text in PASSING),
-    ],
+    [*((text, True) for text in USELESS), *((text, False) for text in PASSING)],
 )
 def test_a_refusal_is_retried_only_where_that_may_help(
     message: str, *, is_useless: bool, caplog: pytest.LogCaptureFixture

@@ -24,7 +24,6 @@ from todo_api.app import create_app
 from todo_api.settings import Settings
 
 
-@pytest.mark.slow
 def test_a_request_waits_for_a_suspended_compute(scenario: FaultScenario) -> None:
     with app_on(scenario.uri()) as call:
         scenario.proxy.sleep_seconds = 6

@@ -93,7 +93,6 @@ def test_what_passes_is_tried_again(refusing: NeonProxy, message: str, stage: St
     assert (traffic.connections, len(traffic.statements)) == (2, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "message", ["Too many connections attempts", "Authentication timed out", CUT]
 )
