@@ -7,7 +7,7 @@ ready := .venv/ready
 tools := $(if $(shell node -p "process.versions.node >= '20' || ''" 2>/dev/null),node_modules/ready)
 # worksteal keeps the tests of a file on one worker where possible, so that they share fixtures.
 pytest := $(BIN)/python -m pytest --dist worksteal
-# Each worker has servers of its own, so more workers cost more. But short tests often wait.
+# Each worker starts servers of its own. `make test` has more workers, because its tests often wait.
 one_per_cpu := --numprocesses logical
 lock = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(UPGRADE)
