@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
+import yaml
 
 from dev import ROOT
 from tests.support.aws.fake_aws import Aws

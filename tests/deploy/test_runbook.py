@@ -7,8 +7,8 @@ from typing import get_args, get_type_hints
 
 import psycopg2
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
-from awslambdaric.bootstrap import make_error  # type: ignore[import-untyped]  # has no types
+import yaml
+from awslambdaric.bootstrap import make_error
 
 from dev import ROOT
 from dev.lab.ports import free_port

@@ -10,7 +10,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
+import yaml
 from syrupy.assertion import SnapshotAssertion
 
 from deploy import build

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # has no types; a dependency of cfn-lint
+import yaml
 
 from dev import ROOT
 from tests.support.project.scripts import BOUNDARY, URL, Scripts

@@ -8,7 +8,7 @@ from typing import Any
 
 def parsed(template: str) -> dict[str, Any]:
     """Return the template, with each tag (`!Sub x`) as its function (`Fn::Sub: x`)."""
-    from cfnlint.decode.cfn_yaml import loads  # type: ignore[import-untyped]  # has no types
+    from cfnlint.decode.cfn_yaml import loads
 
     content: dict[str, Any] = loads(template)
     return content
@@ -16,7 +16,7 @@ def parsed(template: str) -> dict[str, Any]:
 
 def findings(template: str) -> list[tuple[str, str]]:
     """Return the rule and the name of the resource of each finding."""
-    from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]  # has no types
+    from cfnlint.api import ManualArgs, lint
 
     found = lint(template, config=ManualArgs(regions=["eu-central-1"]))
     return sorted((finding.rule.id, finding.path[1]) for finding in found)

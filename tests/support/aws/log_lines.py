@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from awslambdaric import lambda_runtime_log_utils  # type: ignore[import-untyped]  # has no types
+from awslambdaric import lambda_runtime_log_utils
 
 
 def lambda_log_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
