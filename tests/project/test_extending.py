@@ -39,6 +39,12 @@ def _apply(copy: Copy, name: str) -> None:
     copy.run("git", "apply", str(PATCHES / name))
 
 
+def _write_openapi_and_check_style(copy: Copy) -> None:
+    copy.write_openapi()
+    for check in (["check"], ["format", "--check"]):
+        copy.run(sys.executable, "-m", "ruff", *check, ".")
+
+
 def _failures(copy: Copy, *tests: str, names: str = "test") -> dict[str, str]:
     """Run tests of a copy, but for those through the local server or on another cluster."""
     chosen = f"({names}) and not local and not bypassrls"
@@ -50,9 +56,7 @@ def test_a_field_and_an_operation_are_added_by_the_patches(tmp_path: Path) -> No
     _apply(copy, "1-field.patch")
     copy.run(sys.executable, "-m", "dev.revision", "due_at")
     _apply(copy, "2-endpoint.patch")
-    copy.write_openapi()
-    for check in (["check"], ["format", "--check"]):
-        copy.run(sys.executable, "-m", "ruff", *check, ".")
+    _write_openapi_and_check_style(copy)
     assert _failures(copy, *FIELD) == {}
 
 
@@ -105,9 +109,7 @@ def test_a_resource_is_added_by_the_patch_and_mistakes_in_it_are_found(tmp_path:
     copy = Copy(tmp_path)
     _apply(copy, "3-resource.patch")
     copy.run(sys.executable, "-m", "dev.revision", "lists")
-    copy.write_openapi()
-    for check in (["check"], ["format", "--check"]):
-        copy.run(sys.executable, "-m", "ruff", *check, ".")
+    _write_openapi_and_check_style(copy)
     assert _failures(copy, *RESOURCE) == {}
 
     _make_mistakes(copy)
