@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from dev.lab.pgbouncer import counted_path
 from dev.lab.ports import free_port
@@ -27,6 +28,7 @@ from tests.support.http.clients import Api, through_http, through_lambda
 from tests.support.http.servers import start_server
 from tests.support.http.stage import ORIGINS, Stage, tokens
 from tests.support.http.users import User, new_user
+from tests.support.postgres.clusters import of_database
 
 pytest_plugins = ("tests.support.passes",)
 
@@ -77,7 +79,7 @@ def new_database(postgres: Postgres) -> Callable[[], str]:
     def make() -> str:
         name = f"database_{next(numbers)}"
         run_sql(postgres.uri, f"CREATE DATABASE {name}")
-        return postgres.uri.removesuffix("/postgres") + f"/{name}"
+        return of_database(postgres.uri, name)
 
     return make
 
@@ -91,9 +93,8 @@ def new_migrated(postgres: Postgres, new_database: Callable[[], str]) -> Callabl
 
     def make() -> str:
         name = f"copy_{next(numbers)}"
-        template_name = template.rpartition("/")[2]
-        run_sql(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {template_name}")
-        return template.removesuffix(template_name) + name
+        run_sql(postgres.uri, f"CREATE DATABASE {name} TEMPLATE {parse_dsn(template)['dbname']}")
+        return of_database(template, name)
 
     return make
 

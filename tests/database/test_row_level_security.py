@@ -20,7 +20,7 @@ from tests.support.documents.leaks import leaks
 from tests.support.documents.operations import operations_of
 from tests.support.documents.walk import new_caller
 from tests.support.http.apps import app_on
-from tests.support.postgres.clusters import empty_cluster
+from tests.support.postgres.clusters import empty_cluster, of_database
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
@@ -147,7 +147,7 @@ def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_by
     bypassing_owner: str,
 ) -> None:
     run_sql(bypassing_owner, "CREATE DATABASE first", "CREATE DATABASE second")
-    uris = [f"{bypassing_owner.removesuffix('postgres')}{name}" for name in ("first", "second")]
+    uris = [of_database(bypassing_owner, name) for name in ("first", "second")]
     command = [sys.executable, "-m", "migrations"]
     # Two of one database, and one of another with the same role.
     environments = [os.environ | {"NEON_DATABASE_URL": uri} for uri in [uris[0], *uris]]

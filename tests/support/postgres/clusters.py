@@ -57,7 +57,7 @@ def neon_like(version: str) -> Iterator[tuple[str, str]]:
     """
     with empty_cluster(version) as uris:
         run_sql(uris[0], "CREATE DATABASE todo")
-        owner, superuser = (uri.removesuffix("/postgres") + "/todo" for uri in uris)
+        owner, superuser = (of_database(uri, "todo") for uri in uris)
         migrate(owner)
         yield owner, superuser
 
