@@ -79,7 +79,7 @@ def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
 def test_direct_tls_is_tried_again_after_some_minutes(
     neon: NeonProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "ASK_FOR_TLS_SECONDS", 0)
+    monkeypatch.setattr(engine, "DIRECT_TLS_OFF_SECONDS", 0)
     with app_on(neon.uri()) as call:
         with monkeypatch.context() as moment, neon.counter.watch() as failed:
             moment.setattr(neon, "direct_tls", "hang up")

@@ -46,6 +46,7 @@ FAULTS = {
     "disk full": (NOT_EXECUTED, "execute", "53100", "refused by the test"),
     "too many connections": (NOT_EXECUTED, "execute", "53300", "refused by the test"),
     "serialization failure": (NOT_EXECUTED, "execute", "40001", "refused by the test"),
+    "statement too complex": (NOT_EXECUTED, "execute", "54001", "StatementTooComplex"),
     "bad data": (NOT_EXECUTED, "execute", "XX001", "DataCorrupted"),
 }
 """By fault: its outcome, and the phase, the SQLSTATE and the reason in the log."""

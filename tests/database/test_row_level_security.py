@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlmodel import SQLModel
 
@@ -111,7 +112,7 @@ def test_a_statement_without_the_right_session_user_reads_and_writes_nothing(mig
 def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
     connection = psycopg2.connect(migrated)
     connection.autocommit = True
-    settings = {"session_user_id": "x", "milliseconds": "900"}
+    settings = {"session.user_id": "x", "session.timeout": "900"}
     show = (
         "SELECT current_user, coalesce(current_setting('app.user_id', true), ''), "
         "current_setting('statement_timeout')"
@@ -125,6 +126,16 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
             cursor.execute(show)
             assert cursor.fetchone() == ("postgres", "", "0")
     connection.close()
+
+
+def test_a_value_named_like_a_setting_of_the_session_stays_what_it_is(migrated: str) -> None:
+    """The name of an inserted value is that of its column."""
+    names = re.findall(r"%\((.+?)\)s", SESSION_SETUP_SQL)
+    values = [sa.bindparam(name, f"the value of {name}") for name in names]
+    with Database(lambda: migrated).session(user_id="x", timeout_seconds=8) as session:
+        row = session.execute(sa.select(*values)).one()
+    assert names
+    assert list(row) == [f"the value of {name}" for name in names]
 
 
 # --- login roles with BYPASSRLS, as on Neon -------------------------------------------------------

@@ -17,7 +17,7 @@ from psycopg2 import extensions
 from todo_api.database.errors import DeadlineExceeded
 
 # TCP may use a quarter of the remaining time, because another address of the host may be alive, and
-# so may direct TLS, because the server may want to be asked. The rest of an attempt may use all of
+# so may direct TLS, because the server may not support it. The rest of an attempt may use all of
 # it: a suspended Neon compute wakes up meanwhile.
 HANDSHAKE_TIMEOUT_FRACTION = 0.25
 
@@ -89,7 +89,7 @@ class Wait:
 
 
 current_wait: ContextVar[Wait] = ContextVar("current_wait")
-"""Of the request that runs in this context."""
+"""The wait of the current request."""
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def wait_until_deadline(connection: extensions.connection) -> None:
     """Wait until a connection's socket is ready (psycopg2's wait callback)."""
-    wait = current_wait.get(Wait())  # else without an end
+    wait = current_wait.get(Wait())  # no limit outside of a session and of time_limit
     wait.end_lookup()
     while (needed := connection.poll()) != extensions.POLL_OK:
         wait.state = connection.info.status

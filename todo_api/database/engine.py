@@ -28,7 +28,7 @@ from todo_api.database.deadline import (
     wait_until_deadline,
 )
 from todo_api.database.isolation import SESSION_SETUP_SQL
-from todo_api.database.parameter_store import unavailable
+from todo_api.database.parameter_store import credentials_unavailable
 from todo_api.database.refusals import Refusal, connection_message, is_login_refused, refusal_of
 from todo_api.database.url import neon_options
 
@@ -38,11 +38,11 @@ BACKOFF_SECONDS = (0.05, 1.0)
 # How many refusals of a server that mean nothing to us end the attempts to connect.
 UNKNOWN_REFUSALS_MAX = 3
 
-# How long the server is asked for TLS after TLS that started directly has failed.
-ASK_FOR_TLS_SECONDS = 300
+# How long TLS does not start directly after that has failed: the server is asked for it first.
+DIRECT_TLS_OFF_SECONDS = 300
 
-# Of the operating system, because the copies of a SnapStart snapshot would share Python's generator
-# and its pauses.
+# SystemRandom: the copies of a SnapStart snapshot would share the state of Python's own generator,
+# and so its pauses.
 _random = random.SystemRandom()
 
 logger = logging.getLogger("todo_api")
@@ -62,10 +62,9 @@ class Database:
                 login is refused.
         """
         self._read_url = read_url
-        self._reader = ThreadPoolExecutor()
+        self._executor = ThreadPoolExecutor()
         self._url = ""
-        self._neon_options: dict[str, str] = {}  # for this URL
-        self._asks_for_tls_until: float = 0  # of time.monotonic()
+        self._direct_tls_off_until: float = 0  # of time.monotonic()
         self._engine = self._create_engine()
 
     @contextmanager
@@ -104,8 +103,8 @@ class Database:
         # are not used here. A subclass of the dialect would need a registry.
         engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]
         event.listen(engine, "before_cursor_execute", self._add_session_setup, retval=True)
-        event.listen(engine, "handle_error", errors.database_unavailable)
-        event.listen(engine, "handle_error", errors.foreign_key_violation)
+        event.listen(engine, "handle_error", errors.translate_unavailable)
+        event.listen(engine, "handle_error", errors.translate_foreign_key_violation)
         return engine
 
     def _add_session_setup(
@@ -121,7 +120,7 @@ class Database:
         # The server gets 90 % of the remaining time, so that its own timeout error still arrives.
         milliseconds = math.ceil(max(0.001, wait.deadline - wait.statement_started) * 900)
         user_id = connection.get_execution_options()["user_id"]
-        setup = {"session_user_id": user_id, "milliseconds": str(milliseconds)}
+        setup = {"session.user_id": user_id, "session.timeout": str(milliseconds)}
         return SESSION_SETUP_SQL + statement, {**parameters, **setup}
 
     def _connect(self) -> extensions.connection:
@@ -148,8 +147,9 @@ class Database:
                     if self._url != url:
                         continue
                 refusal = refusal_of(message)
-                unknown_refusals += refusal is Refusal.UNKNOWN
-                if refusal is Refusal.MISTAKE or unknown_refusals == UNKNOWN_REFUSALS_MAX:
+                if refusal is Refusal.UNKNOWN:
+                    unknown_refusals += 1
+                if refusal is Refusal.MISCONFIGURED or unknown_refusals == UNKNOWN_REFUSALS_MAX:
                     raise
                 seconds = _random.uniform(0, pause)  # full jitter
                 if time.monotonic() + seconds + wait.lookup_seconds >= wait.deadline:
@@ -161,8 +161,8 @@ class Database:
         # "random": a retry may reach another of the host's addresses. UTF8: whatever the role or
         # database says.
         options: dict[str, Any] = {"load_balance_hosts": "random", "client_encoding": "UTF8"}
-        options |= self._neon_options
-        if time.monotonic() < self._asks_for_tls_until:
+        options |= neon_options(url)
+        if time.monotonic() < self._direct_tls_off_until:
             options.pop("sslnegotiation", None)
         direct_tls = "sslnegotiation" in options
         wait.start_attempt(direct_tls=direct_tls)
@@ -171,7 +171,7 @@ class Database:
         except psycopg2.OperationalError:
             wait.end_lookup()
             if direct_tls and wait.state == CONNECTION_SSL_STARTUP:
-                self._asks_for_tls_until = time.monotonic() + ASK_FOR_TLS_SECONDS
+                self._direct_tls_off_until = time.monotonic() + DIRECT_TLS_OFF_SECONDS
                 logger.warning("direct TLS failed, falling back to SSLRequest for some minutes")
             raise
         return connection
@@ -179,9 +179,8 @@ class Database:
     def _read_url_until(self, deadline: float) -> str:
         # In another thread, because boto3 limits the steps of a call, but not the whole.
         try:
-            url = self._reader.submit(self._read_url)
-            self._url = url.result(max(0, deadline - time.monotonic()))
+            reading = self._executor.submit(self._read_url)
+            self._url = reading.result(max(0, deadline - time.monotonic()))
         except TimeoutError:
-            raise unavailable("timed out", misconfigured=False) from None
-        self._neon_options = neon_options(self._url)
+            raise credentials_unavailable("timed out", misconfigured=False) from None
         return self._url

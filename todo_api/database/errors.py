@@ -19,8 +19,8 @@ _OF_THE_SCHEMA = (
     "42P10",  # invalid_column_reference: no unique index for ON CONFLICT
 )
 # SQLSTATE prefixes with which the server refused the statement and rolled back, through no fault of
-# the caller or the code (https://www.postgresql.org/docs/current/errcodes-appendix.html). Any other
-# SQLSTATE is a bug.
+# the caller or the code (https://www.postgresql.org/docs/current/errcodes-appendix.html). With any
+# other, an OperationalError has an unknown outcome, and everything else is a bug.
 _MISCONFIGURED = (
     "22023",  # invalid_parameter_value: the role to switch to does not exist
     "28",  # invalid authorization specification
@@ -32,6 +32,7 @@ _REFUSED = (
     "25006",  # read_only_sql_transaction
     "40",  # transaction rollback: serialization failure, deadlock
     "53",  # insufficient resources: disk full, too many connections
+    "54",  # program limit exceeded: the statement is too complex
     "55",  # object not in prerequisite state: a lock was not available
     "57",  # operator intervention: statement timeout, shutdown, terminated by an administrator
     "58",  # system error: an I/O error
@@ -77,7 +78,7 @@ class DeadlineExceeded(psycopg2.OperationalError):
         self.reason = reason
 
 
-def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | None:
+def translate_unavailable(context: ExceptionContext) -> DatabaseUnavailable | None:
     """Translate the driver's exception, or return None if it is a bug.
 
     SQLAlchemy calls this as `handle_error`.
@@ -93,13 +94,15 @@ def database_unavailable(context: ExceptionContext) -> DatabaseUnavailable | Non
     )
     if not refused and not _is_of_the_connection(error):
         return None
-    is_mistake = refusal_of(message) is Refusal.MISTAKE
+    is_misconfigured = (
+        sqlstate.startswith(_MISCONFIGURED) or refusal_of(message) is Refusal.MISCONFIGURED
+    )
     return DatabaseUnavailable(
         may_have_run=connected and not refused,
         phase="execute" if connected else "connect",
         reason=reason_of(error),
         sqlstate=error.pgcode,
-        misconfigured=sqlstate.startswith(_MISCONFIGURED) or is_mistake,
+        misconfigured=is_misconfigured,
     )
 
 
@@ -109,7 +112,7 @@ def _is_of_the_connection(error: psycopg2.Error) -> bool:
     return is_base_class or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
-def foreign_key_violation(context: ExceptionContext) -> ForeignKeyViolation | None:
+def translate_foreign_key_violation(context: ExceptionContext) -> ForeignKeyViolation | None:
     """Translate the violation of a reference to anything but the row's own user.
 
     SQLAlchemy calls this as `handle_error`.

@@ -1,7 +1,7 @@
 """Isolation between users, derived from the models: the one description that all else follows.
 
-Requests send `SESSION_SETUP_SQL` with each statement. `readiness.py` names in what a database
-differs from `table_isolations`, and `python -m migrations` repairs it.
+Requests send `SESSION_SETUP_SQL` with each statement. `differences.py` compares a database with
+`table_isolations`: `/ready` reports what differs, and `python -m migrations` repairs it.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,12 @@ POLICY = "own_rows"
 
 # Sent with every statement, in the same message and so in the same transaction. Row-level
 # security then limits the statement to the rows of the session's user. The settings end with the
-# transaction, before the pooler's next client.
+# transaction, before the pooler's next client. No value of a statement has a name with a dot:
+# SQLAlchemy replaces dots.
 SESSION_SETUP_SQL = (
     f"SELECT set_config('role', '{ROLE}', true), "
-    "set_config('app.user_id', %(session_user_id)s, true), "
-    "set_config('statement_timeout', %(milliseconds)s, true); "
+    "set_config('app.user_id', %(session.user_id)s, true), "
+    "set_config('statement_timeout', %(session.timeout)s, true); "
 )
 
 # An unset app.user_id reads as null or '', which no user id is.

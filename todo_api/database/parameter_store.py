@@ -6,7 +6,8 @@ from collections.abc import Callable
 from todo_api.database.errors import DatabaseUnavailable
 from todo_api.database.url import libpq_url
 
-TIMEOUT_SECONDS = 1  # of each of two attempts to read the parameter, to connect and to answer
+# boto3's timeouts to connect and to read, of each of two attempts.
+TIMEOUT_SECONDS = 1
 _TRANSIENT = ("ThrottlingException", "TooManyUpdates", "RequestTimeout")
 
 
@@ -46,19 +47,21 @@ def url_reader(url: str | None, parameter: str | None) -> Callable[[], str]:
             reason = error.response["Error"]["Code"]
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             misconfigured = status < 500 and reason not in _TRANSIENT
-            raise unavailable(reason, misconfigured=misconfigured) from None
+            raise credentials_unavailable(reason, misconfigured=misconfigured) from None
         except Exception as error:  # noqa: BLE001
             # boto3 raises anything for a response that is not Parameter Store's.
-            raise unavailable(type(error).__name__, misconfigured=False) from None
+            raise credentials_unavailable(type(error).__name__, misconfigured=False) from None
         try:
             return libpq_url(value)
         except ValueError as error:
-            raise unavailable(f"the parameter's value {error}", misconfigured=True) from None
+            raise credentials_unavailable(
+                f"the parameter's value {error}", misconfigured=True
+            ) from None
 
     return read
 
 
-def unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
+def credentials_unavailable(reason: str, *, misconfigured: bool) -> DatabaseUnavailable:
     """Return the failure to read the URL."""
     return DatabaseUnavailable(
         may_have_run=False,

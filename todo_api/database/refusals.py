@@ -24,7 +24,7 @@ _LOGIN_FORBIDDEN = (
     "unsupported startup parameter",  # PgBouncer
 )
 # Somebody has to change the configuration.
-_MISTAKES = (
+_MISCONFIGURED = (
     *_LOGIN_REFUSED,
     *_LOGIN_FORBIDDEN,
     "user .*does not exist",
@@ -88,15 +88,15 @@ _SEVERITY = r"\b(FATAL|ERROR|PANIC):  "
 class Refusal(Enum):
     """What a failure to connect means for the next attempt."""
 
-    MISTAKE = "it fails again until somebody changes the configuration"
+    MISCONFIGURED = "it fails again until somebody changes the configuration"
     TEMPORARY = "the next attempt may succeed"
     UNKNOWN = "a server said it, and nothing is known about it"
 
 
 def refusal_of(message: str) -> Refusal:
     """Return what a failure to connect means."""
-    if _says(message, _MISTAKES):
-        return Refusal.MISTAKE
+    if _says(message, _MISCONFIGURED):
+        return Refusal.MISCONFIGURED
     if re.search(_SEVERITY, message) and not _says(message, _TEMPORARY):
         return Refusal.UNKNOWN
     return Refusal.TEMPORARY
