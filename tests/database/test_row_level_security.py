@@ -131,7 +131,9 @@ def test_the_session_settings_end_with_the_statement(migrated: str) -> None:
 def test_a_value_named_like_a_setting_of_the_session_stays_what_it_is(migrated: str) -> None:
     """The name of an inserted value is that of its column."""
     names = re.findall(r"%\((.+?)\)s", SESSION_SETUP_SQL)
-    values = [sa.bindparam(name, f"the value of {name}") for name in names]
+    values: list[sa.ColumnElement[str]] = [
+        sa.bindparam(name, f"the value of {name}") for name in names
+    ]
     with Database(lambda: migrated).session(user_id="x", timeout_seconds=8) as session:
         row = session.execute(sa.select(*values)).one()
     assert names

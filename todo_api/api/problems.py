@@ -1,6 +1,6 @@
 """Every kind of error, as `application/problem+json` (RFC 9457).
 
-`handlers.py` says which exception is answered with which, and the OpenAPI document lists them.
+`handlers.py` says which exception is answered with which.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,13 +41,13 @@ class Problem(BaseModel):
 class ProblemType:
     """A kind of error.
 
-    `name` never changes; `headers` maps the names of response headers to descriptions.
+    `name` never changes.
     """
 
     status: int
     name: str
     detail: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    header_descriptions: Mapping[str, str] = field(default_factory=dict)
     example: Sequence[InvalidPart] = ()
     """What is invalid, in the OpenAPI document."""
 
@@ -84,6 +84,7 @@ TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this 
 METHOD_NOT_ALLOWED = ProblemType(
     405, "method-not-allowed", "This path does not support this method."
 )
+# No todo is referred to. Of docs/extending, a list is.
 STILL_REFERENCED = ProblemType(409, "still-referenced", "Something else refers to it.")
 PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "It has changed since this version.")
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")

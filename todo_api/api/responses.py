@@ -31,7 +31,7 @@ def error_responses(*problems: ProblemType) -> Responses:
                 "content": {MEDIA_TYPE: content},
             }
         response = responses[problem.status]
-        response["headers"] |= documented_headers(problem.headers)
+        response["headers"] |= documented_headers(problem.header_descriptions)
         response["content"][MEDIA_TYPE]["examples"] |= _example(problem)
     return responses
 

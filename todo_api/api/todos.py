@@ -54,10 +54,10 @@ TodosDep = Annotated[TodoRepository, Depends(todos_of_caller)]
 
 REPLAYED = documented_headers({"Idempotency-Replayed": "`true` on a retry."})
 CREATED_ONCE: Responses = {201: {"headers": CREATED[201]["headers"] | REPLAYED}}
-CREATE_PROBLEMS = error_responses(*BODY_PROBLEMS, INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
-READ_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST)
-WRITE_PROBLEMS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST, PRECONDITION_FAILED)
-BODY_WRITE_PROBLEMS = error_responses(*BODY_PROBLEMS) | WRITE_PROBLEMS
+CREATE_ERRORS = error_responses(*BODY_PROBLEMS, INVALID_REQUEST, IDEMPOTENCY_KEY_REUSED)
+READ_ERRORS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST)
+WRITE_ERRORS = error_responses(TODO_NOT_FOUND, INVALID_REQUEST, PRECONDITION_FAILED)
+BODY_WRITE_ERRORS = error_responses(*BODY_PROBLEMS) | WRITE_ERRORS
 
 TAG = {"name": "todos", "description": "The caller's own todos."}
 
@@ -69,7 +69,7 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, responses=CREATED_ONCE | CREATE_PROBLEMS)
+@router.post("", status_code=201, responses=CREATED_ONCE | CREATE_ERRORS)
 def create_todo(
     body: TodoCreate,
     todos: TodosDep,
@@ -90,7 +90,7 @@ def list_todos(query: Annotated[TodoQuery, Query()], todos: TodosDep) -> TodoPag
     return todos.list(query)
 
 
-@router.get("/{id}", response_model=TodoPublic, responses=ITEM_OR_304 | READ_PROBLEMS)
+@router.get("/{id}", response_model=TodoPublic, responses=ITEM_OR_304 | READ_ERRORS)
 def retrieve_todo(
     todo_id: TodoIdInPath,
     todos: TodosDep,
@@ -104,7 +104,7 @@ def retrieve_todo(
     return todo
 
 
-@router.put("/{id}", responses=ITEM | BODY_WRITE_PROBLEMS)
+@router.put("/{id}", responses=ITEM | BODY_WRITE_ERRORS)
 def replace_todo(
     todo_id: TodoIdInPath,
     body: TodoCreate,
@@ -116,7 +116,7 @@ def replace_todo(
     return _tagged(todos.replace(todo_id, body, versions), response)
 
 
-@router.patch("/{id}", responses=ITEM | BODY_WRITE_PROBLEMS, openapi_extra=merge_patch(TodoUpdate))
+@router.patch("/{id}", responses=ITEM | BODY_WRITE_ERRORS, openapi_extra=merge_patch(TodoUpdate))
 def update_todo(
     todo_id: TodoIdInPath,
     body: TodoUpdate,
@@ -132,7 +132,7 @@ def update_todo(
     "/{id}",
     status_code=204,
     response_class=Response,  # the default would send a Content-Type without a body
-    responses=WRITE_PROBLEMS,
+    responses=WRITE_ERRORS,
 )
 def delete_todo(
     todo_id: TodoIdInPath,
@@ -143,7 +143,7 @@ def delete_todo(
     todos.delete(todo_id, versions)
 
 
-@router.post("/{id}/toggle", responses=ITEM | WRITE_PROBLEMS)
+@router.post("/{id}/toggle", responses=ITEM | WRITE_ERRORS)
 def toggle_todo(
     todo_id: TodoIdInPath,
     todos: TodosDep,

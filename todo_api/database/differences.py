@@ -40,14 +40,14 @@ def isolation_differences(facts: Facts) -> list[Difference]:
 
     Rights come last, so that nothing is granted before row-level security limits it.
     """
-    described = {table.name: table for table in table_isolations()}
+    isolations = {table.name: table for table in table_isolations()}
     found = [*_of_settings(facts), *_of_role(facts)]
     for relation in facts.relations:
         if relation.is_table_of_models:
-            found += _of_row_security(relation, described[relation.name])
+            found += _of_row_security(relation, isolations[relation.name])
     for relation in facts.relations:
         if relation.is_table_of_models:
-            found += _of_rights(relation, described[relation.name])
+            found += _of_rights(relation, isolations[relation.name])
         else:
             found += _of_other_relation(relation)
     return found
@@ -74,9 +74,9 @@ def _of_role(facts: Facts) -> Iterator[Difference]:
         if facts.server_version >= 160_000:  # each grantor's grant is one of its own there
             sql += f" GRANTED BY {quoted(membership['grantor'])}"
         yield Difference(f"{ROLE} is a member of {other}", sql, is_repairable=True)
-    for described in facts.owned:  # row-level security does not apply to a table's owner
+    for owned_object in facts.owned:  # row-level security does not apply to a table's owner
         sql = f"REASSIGN OWNED BY {ROLE} TO {quoted(facts.login)}"
-        yield Difference(f"{ROLE} owns {described}", sql, is_repairable=True)
+        yield Difference(f"{ROLE} owns {owned_object}", sql, is_repairable=True)
     for schema in facts.creates_in:
         what = f"{ROLE} may create in the schema {schema}"
         sql = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM PUBLIC, {ROLE}"
@@ -94,7 +94,7 @@ def _of_settings(facts: Facts) -> Iterator[Difference]:
     if facts.row_security == "off":  # PostgreSQL would refuse every statement
         yield Difference("row_security is off", reset(facts, "row_security"))
     if facts.transaction_read_only == "on":
-        # The session that resets it is read-only too, until it is told otherwise.
+        # This session is read-only too, so SET comes first.
         sql = reset(facts, "default_transaction_read_only")
         sql = f"SET default_transaction_read_only = off; {sql}"
         yield Difference("transactions are read-only", sql)
@@ -112,9 +112,9 @@ def reset(facts: Facts, setting: str) -> str:
 
 def _of_row_security(
     relation: Relation,
-    described: TableIsolation,
+    isolation: TableIsolation,
 ) -> Iterator[Difference]:
-    condition = described.condition
+    condition = isolation.condition
     own_rows = Policy(
         name=POLICY,
         is_permissive=True,
@@ -125,7 +125,7 @@ def _of_row_security(
     )
     if relation.policies != ([own_rows] if condition else []):
         yield _other_policies(relation, condition)
-    should_be_on = described.owner is not None
+    should_be_on = isolation.owner is not None
     if relation.has_row_security is not should_be_on:
         state = "off" if should_be_on else "on"
         verb = "ENABLE" if should_be_on else "DISABLE"
@@ -153,12 +153,12 @@ def _other_policies(relation: Relation, condition: str | None) -> Difference:
 
 def _of_rights(
     relation: Relation,
-    described: TableIsolation,
+    isolation: TableIsolation,
 ) -> Iterator[Difference]:
     # A column of a later revision than the database's is not there yet.
     columns = {f"({quoted(column)})" for column in relation.columns}
     wanted = set()
-    for right in described.rights:
+    for right in isolation.rights:
         column = right.partition(" ")[2]
         if not column or column in columns:
             wanted.add(right)

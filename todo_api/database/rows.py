@@ -1,6 +1,6 @@
 """Statements on the rows of one user, for any table with an owner.
 
-Every one of them filters by the user. Where a table is named below, it stands for any.
+Each reads and writes only that user's rows. In comments, `todos` stands for any table.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -52,8 +52,8 @@ def select_page(
     With an index on owner, filters, time and id each page costs the same, however far down.
 
     Args:
-        table: the table.
-        user_id: the user.
+        table: a table with `created_at` and `id`.
+        user_id: the owner of the rows.
         filters: the values of columns.
         limit: the number of rows of a page.
         cursor: the last row of the page before, if there is one.

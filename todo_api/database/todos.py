@@ -30,7 +30,7 @@ class IdempotencyKeyReused(Exception):
 class TodoRepository:
     """The todos of one user. Every method sends one SQL statement.
 
-    Every statement filters by the user, so another user's todo is a missing row. Every method
+    Every statement is limited to the user, so another user's todo is a missing row. Every method
     raises `DatabaseUnavailable` if the database does not answer in time.
     """
 
