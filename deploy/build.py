@@ -40,7 +40,7 @@ SECRETS = re.compile(
 
 
 class BuildError(Exception):
-    """There is no zip to deploy; the text says why, and what to do."""
+    """The build failed; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Target:
 
 
 def build(target: Target, output: Path) -> str:
-    """Build the zip; returns what there is to say about it.
+    """Build the zip, and return its path and sizes as one line.
 
     Raises:
-        BuildError: something is in it that should not be, or the other way round.
+        BuildError: a file is in it that must not be, one is missing, or it is too large.
     """
     with TemporaryDirectory(prefix="todo-api-zip-") as name:
         folder = Path(name).resolve()
@@ -71,8 +71,8 @@ def build(target: Target, output: Path) -> str:
         fetch(ROOT / "requirements.txt", target, folder)
         refuse_other_platforms(folder, target)
         compile_all(folder, target)
-        sizes = write(folder, output)
-    return f"{output}: {sizes[0] / 1e6:.1f} MB zipped, {sizes[1] / 1e6:.1f} MB unzipped"
+        zipped, unzipped = write(folder, output)
+    return f"{output}: {zipped / 1e6:.1f} MB zipped, {unzipped / 1e6:.1f} MB unzipped"
 
 
 def fetch(requirements: Path, target: Target, folder: Path) -> None:
@@ -81,8 +81,12 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
     With uv or, if it is missing or fails, with pip: the files are the same.
 
     Raises:
-        BuildError: neither is there, or a wheel is not to be had.
+        BuildError: there is neither of them, or a wheel cannot be fetched.
     """
+    machine, _ = MACHINES[target.architecture]
+    options = ["--target", str(folder), "--python-version", target.python]
+    options += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--quiet"]
+    options += ["--requirement", str(requirements)]
 
     def run(*command: str) -> bool:
         # uv trusts only its own list of certificate authorities, unless this is set. pip needs no
@@ -92,10 +96,6 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
         environment["PIP_REQUIRE_VIRTUALENV"] = "0"
         return subprocess.run([*command, *options], env=environment, check=False).returncode == 0
 
-    machine, _ = MACHINES[target.architecture]
-    options = ["--target", str(folder), "--python-version", target.python]
-    options += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--quiet"]
-    options += ["--requirement", str(requirements)]
     fetched = False
     if uv := shutil.which("uv"):
         for_lambda = ["--python", sys.executable, "--python-platform", f"{machine}-{PLATFORMS[0]}"]
@@ -125,16 +125,17 @@ def fetch(requirements: Path, target: Target, folder: Path) -> None:
 
 
 def refuse_secrets(folder: Path) -> None:
-    """Look for secrets in our own code, by their names and by their looks.
+    """Search our own code for secrets, by the names of files and by their content.
 
     Raises:
-        BuildError: there is something like one. The text does not repeat it.
+        BuildError: a file looks like one or holds one. The message does not repeat it.
     """
     for path in _files(folder):
         name = path.relative_to(folder)
         if SECRET_NAMES.fullmatch(path.name):
             raise BuildError(f"{name} is named like a secret: move it out of {name.parts[0]}.")
-        if found := SECRETS.search(content := path.read_bytes()):
+        content = path.read_bytes()
+        if found := SECRETS.search(content):
             line = content.count(b"\n", 0, found.start()) + 1
             raise BuildError(
                 f"{name} has something like a secret in line {line}: take it out of the code."
@@ -211,7 +212,7 @@ def interpreter(version: str) -> str | None:
     candidates += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     program = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
     for candidate in filter(None, candidates):
-        # Asked, for a shim on the PATH may have nothing behind it.
+        # Run, because a shim of pyenv may have no Python behind it.
         ask = [candidate, "-c", program]
         answer = subprocess.run(ask, capture_output=True, text=True, check=False)
         if answer.stdout.strip() == f"cpython {version}":
@@ -254,7 +255,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Read the command line, build, and tell."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description="Build the Lambda zip.")
     parser.add_argument(
         "--architecture", choices=MACHINES, default="arm64", help="Lambda's processor (arm64)"

@@ -35,10 +35,10 @@ def reason_to_replace(roles: Roles, owner_url: str, url: str) -> str:
         return "the parameter held the owner's login"
     if not roles.may_log_in(name):
         return f"the server has no login {name}, or it is locked"
-    deviations = roles.deviations(name)
-    if deviations:
-        return f"{name} was not as it should be: {'; '.join(deviations)}"
-    roles.let_connect(name)
+    differences = roles.differences(name)
+    if differences:
+        return f"{name} was not as it should be: {'; '.join(differences)}"
+    roles.grant_connect(name)
     try:
         _check(url)
     except NotReady as error:
@@ -64,9 +64,9 @@ def create_login(roles: Roles, owner_url: str) -> str:
     password = secrets.token_urlsafe(32)
     url = _with_login(owner_url, name, password)
     roles.create(name, password)
-    failure = "; ".join(roles.deviations(name))
+    failure = "; ".join(roles.differences(name))
     try:
-        roles.let_connect(name)
+        roles.grant_connect(name)
         _check(url)
     except (DatabaseUnavailable, NotReady, LoginError) as error:
         failure = failure or str(error)
@@ -90,7 +90,7 @@ def parameters_of(url: str) -> dict[str, str]:
         return {}
 
 
-def unverified(url: str) -> str:
+def verification_warning(url: str) -> str:
     """Return a sentence if anybody between Neon and the function could pretend to be Neon."""
     parameters = parameters_of(url)
     binds_channel = parameters.get("channel_binding") == "require"

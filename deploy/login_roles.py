@@ -18,7 +18,7 @@ STATEMENT_SECONDS = 30
 # NOINHERIT: the login has no rights before it switches to todo_app. The password is in clear,
 # inside TLS, because Neon hands it to the proxy before the database. The proxy does not know of
 # NOLOGIN, so locking changes the password too.
-CREATE = "CREATE ROLE {name} LOGIN NOINHERIT IN ROLE todo_app PASSWORD {password}"
+CREATE = "CREATE ROLE {name} LOGIN NOINHERIT IN ROLE {role} PASSWORD {password}"
 COMMENT = "COMMENT ON ROLE {name} IS {comment}"
 
 # `owned` counts objects of all databases, `granted` rights on any object but a database.
@@ -105,10 +105,10 @@ class Roles:
         """
         comment = self.sql(COMMENT, name=name, comment=self.comment)
         try:
-            self.run(self.sql(CREATE, name=name, password=password))
+            self.run(self.sql(CREATE, name=name, role=ROLE, password=password))
         except psycopg2.errors.InsufficientPrivilege as error:
             # To be filled in by hand.
-            by_hand = self.sql(CREATE, name=name, password="…")  # noqa: S106
+            by_hand = self.sql(CREATE, name=name, role=ROLE, password="…")  # noqa: S106
             raise LoginError(
                 f"The owner may not create a login: {error.diag.message_primary}. As a role that "
                 f"may, run: {by_hand}; {comment}; then write the connection string with this user "
@@ -131,7 +131,7 @@ class Roles:
         """Whether the role exists, and may log in to some database."""
         return [row[0] for row in self.run(ROLE_SQL, name=name, role=ROLE)] == [True]
 
-    def let_connect(self, name: str) -> None:
+    def grant_connect(self, name: str) -> None:
         """Grant the right to connect where PUBLIC does not have it.
 
         Raises:
@@ -158,11 +158,15 @@ class Roles:
                 f"{self.owner} may not let it. As a role that may, run: {grant} WITH GRANT OPTION."
             )
 
-    def deviations(self, name: str) -> list[str]:
+    def differences(self, name: str) -> list[str]:
         """Return what an existing role is, has or may that a login of the function must not."""
         (row,) = self.run(ROLE_SQL, name=name, role=ROLE)
         _, attributes, memberships, inherits, owned, granted, creates_schemas, creates_in = row
-        found = [f"it has the attribute {name}" for name, is_set in attributes.items() if is_set]
+        found = [
+            f"it has the attribute {attribute}"
+            for attribute, is_set in attributes.items()
+            if is_set
+        ]
         if memberships != [ROLE]:
             roles = ", ".join(memberships) or "no role"
             found.append(f"it is a member of {roles}, and not of {ROLE} alone")
@@ -218,7 +222,7 @@ class Roles:
         return self.run(query, name=name) == [(True,)]
 
     def _revoke_connect(self, name: str) -> None:
-        """Take back what `let_connect` has granted, or the role could not be dropped."""
+        """Take back what `grant_connect` has granted, or the role could not be dropped."""
         with suppress(psycopg2.errors.InsufficientPrivilege):
             self.run(
                 self.sql(

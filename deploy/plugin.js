@@ -173,14 +173,14 @@ class Deploy {
     this.serverless.cli.log("Migrating the database");
     // Always to the newest revision, whatever REVISION is in the environment.
     this.make("The migration failed, and nothing is deployed", "migrate", ["REVISION="], env);
-    await this.createLogin(env);
+    await this.renewLogin(env);
   }
 
   /**
    * Keep the login in the parameter that the function reads, or replace it. deploy/runtime_login.py
    * decides, and asks for the parameter while it holds its lock.
    */
-  async createLogin(env) {
+  async renewLogin(env) {
     const Name = this.service.provider.environment.NEON_DATABASE_URL_PARAMETER;
     const options = [this.provider.getStage(), "--request-seconds", String(this.service.provider.timeout)];
     if (this.rotates) options.push("--rotate");

@@ -18,7 +18,13 @@ from typing import Protocol
 import psycopg2
 from psycopg2.sql import SQL, Literal
 
-from deploy.login_check import create_login, parameters_of, reason_to_replace, unverified, user_of
+from deploy.login_check import (
+    create_login,
+    parameters_of,
+    reason_to_replace,
+    user_of,
+    verification_warning,
+)
 from deploy.login_roles import STATEMENT_SECONDS, LoginError, Roles
 from deploy.login_sessions import end_sessions
 from migrations.owner import LockTimeout, answer_within, connect, direct_url, wait_for_lock
@@ -63,12 +69,12 @@ def renew(
         request_seconds: how long a request of the function may take.
 
     Returns:
-        What there is to know, as sentences.
+        Messages for whoever deploys.
 
     Raises:
         LoginError: it failed; the message says how far it came.
     """
-    notes = [unverified(owner_url)]
+    notes = [verification_warning(owner_url)]
     done = "Nothing was changed."
     try:
         with _locked(owner_url), closing(Roles(owner_url, stage)) as roles:

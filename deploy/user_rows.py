@@ -43,10 +43,10 @@ class UserRowsError(Exception):
     """The command cannot be run; the message says why."""
 
 
-def export_rows(uri: str, user_id: str) -> str:
+def export_rows(url: str, user_id: str) -> str:
     """Return all rows of a user as JSON: a list for each table."""
     members = []
-    with _transaction(uri) as cursor:
+    with _transaction(url) as cursor:
         for table in _owned_tables():
             cursor.execute(_statement(EXPORT_SQL, table), [user_id])
             ((rows,),) = cursor.fetchall()
@@ -55,10 +55,10 @@ def export_rows(uri: str, user_id: str) -> str:
     return "{" + ",\n".join(members) + "}"
 
 
-def erase_rows(uri: str, user_id: str) -> dict[str, int]:
+def erase_rows(url: str, user_id: str) -> dict[str, int]:
     """Delete all rows of a user. Returns how many, by table."""
     deleted = {}
-    with _transaction(uri) as cursor:
+    with _transaction(url) as cursor:
         for table in reversed(_owned_tables()):
             cursor.execute(_statement(DELETE_SQL, table), [user_id])
             if cursor.rowcount:
@@ -66,7 +66,7 @@ def erase_rows(uri: str, user_id: str) -> dict[str, int]:
     return deleted
 
 
-def restore_rows(uri: str, user_id: str, exported: str) -> dict[str, int]:
+def restore_rows(url: str, user_id: str, exported: str) -> dict[str, int]:
     """Insert the rows of an export that are missing. Returns how many, by table.
 
     A row that is there stays as it is. So does one with a unique value that the export's row has.
@@ -84,7 +84,7 @@ def restore_rows(uri: str, user_id: str, exported: str) -> dict[str, int]:
         names = ", ".join(sorted(unknown))
         raise UserRowsError(f"The export has tables that this code does not have: {names}.")
     inserted = {}
-    with _transaction(uri) as cursor:
+    with _transaction(url) as cursor:
         for table in tables:
             rows = rows_of_tables.get(table.name)
             if not rows:
@@ -99,12 +99,12 @@ def restore_rows(uri: str, user_id: str, exported: str) -> dict[str, int]:
 
 
 @contextmanager
-def _transaction(uri: str) -> Iterator[extensions.cursor]:
+def _transaction(url: str) -> Iterator[extensions.cursor]:
     """Begin a transaction that sees all tables as of one moment, and commit it at the end."""
-    url = direct_url(uri)
+    direct = direct_url(url)
     with (
-        closing(connect_on_system_path(url)) as connection,
-        answer_within(TIMEOUT_SECONDS, url, "the statements"),
+        closing(connect_on_system_path(direct)) as connection,
+        answer_within(TIMEOUT_SECONDS, direct, "the statements"),
     ):
         connection.set_session(isolation_level="REPEATABLE READ")
         with connection, connection.cursor() as cursor:
@@ -163,17 +163,17 @@ def main() -> None:
     user_id = arguments.user_id
     try:
         settings = Settings.from_environment()
-        uri = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
+        url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
         match arguments.command:
             case "export":
-                exported = export_rows(uri, user_id)
+                exported = export_rows(url, user_id)
                 numbers = {name: len(rows) for name, rows in json.loads(exported).items() if rows}
                 print(exported)
                 print("Exported:", _counts(numbers), file=sys.stderr)
             case "erase":
-                print("Deleted:", _counts(erase_rows(uri, user_id)))
+                print("Deleted:", _counts(erase_rows(url, user_id)))
             case "restore":
-                print("Inserted:", _counts(restore_rows(uri, user_id, sys.stdin.read())))
+                print("Inserted:", _counts(restore_rows(url, user_id, sys.stdin.read())))
     except (SettingsError, DatabaseUnavailable, UserRowsError, psycopg2.Error) as error:
         sys.exit(str(error).strip())
 

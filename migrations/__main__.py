@@ -40,13 +40,13 @@ ADVISORY_LOCK_SECONDS = 120
 """How long to wait for another migration of the same database."""
 
 
-def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> str:
-    """Migrate the database at `uri` up or down, with one transaction for each revision.
+def migrate(url: str, target: str = "head", *, compare_schema: bool = True) -> str:
+    """Migrate the database at `url` up or down, with one transaction for each revision.
 
-    After the revisions, and where there is none to apply too, it makes the isolation between users.
+    It also repairs the isolation between users, even if there is no revision to apply.
 
     Args:
-        uri: how to connect; of Neon's two endpoints, either.
+        url: the connection URL, of either of Neon's two endpoints.
         target: a revision, `head`, `base`, or how many revisions to go back, as in `-1`.
         compare_schema: whether to fail if the newest revision lacks what the models have.
 
@@ -62,10 +62,10 @@ def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> s
         raise CommandError(
             f"There is no revision {target}: choose one of {known}, head, or -1 to go one back."
         )
-    url = direct_url(uri)
+    direct = direct_url(url)
     engine = create_engine(
         "postgresql+psycopg2://",
-        creator=lambda: connect_on_system_path(url),
+        creator=lambda: connect_on_system_path(direct),
         poolclass=pool.NullPool,
     )
     watch = Watch()
@@ -73,7 +73,7 @@ def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> s
         with engine.connect() as connection:
             session: Any = connection.connection.driver_connection
             with (
-                watched(session, url) as watch,
+                watched(session, direct) as watch,
                 session_lock(session, ADVISORY_LOCK, ADVISORY_LOCK_SECONDS),
             ):
                 refuse_strangers(connection)
@@ -87,7 +87,7 @@ def migrate(uri: str, target: str = "head", *, compare_schema: bool = True) -> s
     except (DBAPIError, psycopg2.Error) as error:
         reason = watch.silence or str(getattr(error, "orig", error)).strip()
         raise CommandError(
-            f"The migration failed, and the database is unchanged: {reason}"
+            f"The migration failed, and no revision was applied: {reason}"
         ) from error
     except LockTimeout as timeout:
         raise CommandError(
@@ -204,8 +204,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         settings = Settings.from_environment()
-        uri = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
-        print(migrate(uri, arguments.revision))
+        url = url_reader(settings.neon_database_url, settings.neon_database_url_parameter)()
+        print(migrate(url, arguments.revision))
     except (SettingsError, DatabaseUnavailable, CommandError) as error:
         sys.exit(str(error))
 

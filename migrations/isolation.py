@@ -59,7 +59,8 @@ def refuse_strangers(connection: Connection) -> None:
     if found:
         raise CommandError(
             f"The schema {SCHEMA} holds what a migration would call with the owner's rights, made "
-            f"by others: {', '.join(found)}. Nothing was changed. Drop it, or give it to the owner."
+            f"by others: {', '.join(found)}. No revision was applied. Drop it, or give it to the "
+            "owner."
         )
 
 

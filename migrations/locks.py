@@ -16,8 +16,8 @@ LOCK_TIMEOUT_SECONDS = 3
 RETRY_PAUSES = (1, 2, 4, 8)
 """Seconds between the attempts, in which the statements of others run."""
 RETRIED = ("55P03", "40P01", "XX000")
-"""SQLSTATEs of what passes: a lock was not available, a deadlock, and "tuple concurrently updated",
-when the migration of another database of the server changes the role at the same moment."""
+"""SQLSTATEs of temporary failures: a lock was not available, a deadlock, and "tuple concurrently
+updated", when the migration of another database of the server changes the role at that moment."""
 
 Result = TypeVar("Result")
 

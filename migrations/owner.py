@@ -207,7 +207,7 @@ def _value(connection: extensions.connection, sql: str, *parameters: object) -> 
 
 @dataclass
 class Watch:
-    """What is known of a server that is watched."""
+    """What watching a server has found."""
 
     silence: str = ""
     """A sentence, after the server has stopped answering."""

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from alembic.util import CommandError
 
-from deploy.login_check import unverified
+from deploy.login_check import verification_warning
 from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
 from dev.postgres import NOBODY, Postgres
 from migrations.__main__ import migrate
@@ -139,4 +139,4 @@ def test_the_deploy_warns_of_a_url_of_neon_that_does_not_verify_the_server(
     host: str, query: str, *, expected: bool
 ) -> None:
     url = f"postgresql://environment:s3cr3t@{host}/todo?{query}"
-    assert unverified(url) == (WARNING if expected else "")
+    assert verification_warning(url) == (WARNING if expected else "")

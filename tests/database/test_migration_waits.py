@@ -78,7 +78,7 @@ def test_connecting_to_a_server_that_does_not_answer_ends(
     with pytest.raises(CommandError) as failed:
         migrate(through(proxy, uri))
     assert str(failed.value) == (
-        "The migration failed, and the database is unchanged: "
+        "The migration failed, and no revision was applied: "
         f"127.0.0.1 has not answered {what} for {seconds} s"
     )
 

@@ -81,7 +81,7 @@ def test_what_a_stranger_has_made_on_the_search_path_is_refused_before_it_is_cal
 
     assert str(refused.value) == (
         "The schema public holds what a migration would call with the owner's rights, made by "
-        f"others: {name} of other. Nothing was changed. Drop it, or give it to the owner."
+        f"others: {name} of other. No revision was applied. Drop it, or give it to the owner."
     )
     assert _calls(superuser) == []
 

@@ -184,7 +184,7 @@ def test_a_shape_gives_the_parameters_of_requests_migrations_and_deploy(
     assert of_the_owner.items() <= connected[0].items()
 
     connected.clear()
-    roles = Mock(spec=Roles, **{"new_name.return_value": "new", "deviations.return_value": []})
+    roles = Mock(spec=Roles, **{"new_name.return_value": "new", "differences.return_value": []})
     with pytest.raises(LoginError):
         create_login(roles, libpq_url(shape.url))
     tried = connected[0]

@@ -17,10 +17,10 @@ from pydantic_core import PydanticCustomError
 
 from todo_api.models.tables import DESCRIPTION_MAX, TITLE_MAX
 
+# Examples for the OpenAPI document.
 SOME_ID = "0b2b5ea0-6a3f-4c1e-9a55-3c1f6b7d2f10"
 SOME_TIME = "2026-11-20T09:30:00.123456Z"
 SOME_ETAG = f'"{SOME_TIME}"'
-"""Examples for the OpenAPI document."""
 
 
 def _refuse_control_characters(value: str) -> str:
@@ -126,7 +126,7 @@ RESPONSE = ConfigDict(
     from_attributes=True,
     json_schema_serialization_defaults_required=True,
 )
-"""How a response is made of a row: with every field, also those that the row has not."""
+"""A response is read from the attributes of a row. Every field is required in its schema."""
 
 Etag = Annotated[
     str,
