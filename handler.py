@@ -19,7 +19,7 @@ _mangum = Mangum(
 
 # Mangum raises if the port in one of these is not a number
 # (https://github.com/Kludex/mangum/issues/303), and the application reads neither.
-_UNREAD = ("host", "x-forwarded-port")
+_DROPPED_HEADERS = ("host", "x-forwarded-port")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -27,7 +27,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     for key in ("headers", "multiValueHeaders"):
         if headers := event.get(key):
             event[key] = {
-                name: value for name, value in headers.items() if name.lower() not in _UNREAD
+                name: value
+                for name, value in headers.items()
+                if name.lower() not in _DROPPED_HEADERS
             }
     return _mangum(event, context)
 

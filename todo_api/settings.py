@@ -51,7 +51,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
-        validate_default=False,
+        validate_default=False,  # the defaults have their types
         env_ignore_empty=True,
         hide_input_in_errors=True,  # it may be a password
     )
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     ] = None
     """The connection URL of Neon's pooled endpoint. A secret."""
 
-    neon_database_url_parameter: Annotated[str | None, Field(min_length=1)] = None
+    neon_database_url_parameter: str | None = None
     """Instead of the URL, the name of a parameter that holds it in AWS's Parameter Store."""
 
     identity_source: Literal["header", "authorizer"] = "header"

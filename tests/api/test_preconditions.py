@@ -86,6 +86,7 @@ NON_MATCHING = [
     ),
     # Malformed headers.
     *('"{version}', "{version}", ",", '*, "other"', "'{version}'"),
+    *("w/{tag}", "x{tag}y", '"a"{tag}', '{tag} "a"'),
 ]
 
 

@@ -99,6 +99,17 @@ def test_invalid_body_is_rejected_and_changes_nothing(
                 ("body", "", "Unknown field or parameter"),
             ],
         ),
+        (
+            "POST",
+            ALL,
+            b'{"title": "\\ud800"}',
+            [("body", "title", "Must not contain lone surrogates")],
+        ),
+        ("GET", f"{ALL}?limit=abc", None, [("query", "limit", "Must be a whole number")]),
+        (
+            *("GET", f"{ALL}?is_completed=null", None),
+            [("query", "is_completed", "Must be true or false")],
+        ),
         # A simple name is repeated, so that the caller finds the mistake.
         ("GET", f"{ALL}?complete=1", None, [("query", "complete", "Unknown field or parameter")]),
     ],
@@ -183,7 +194,11 @@ def test_unsupported_method_returns_405_and_lists_the_supported_ones(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/todos/", "/v10/todos", "//v1/todos", "/V1/todos", "/health/"]
+    "path",
+    [
+        *("/", "/v1", "/v1/", "/v1/todos/", "/v10/todos", "//v1/todos", "/V1/todos", "/health/"),
+        *("/health%0A", "/ready%0A", "/v1/todos%0A", "/v1/todos%0A%0A"),
+    ],
 )
 def test_unknown_path_returns_404_without_a_redirect(alice: User, path: str) -> None:
     assert assert_problem(alice("GET", path), 404)["type"] == "urn:todo-api:problem:path-not-found"

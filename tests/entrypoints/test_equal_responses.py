@@ -34,6 +34,7 @@ GET_PATHS = [
     "/V1/todos",
     ALL,
     f"{ALL}/",
+    f"{ALL}%0A",
     f"{ALL}?",
     f"{ALL}?limit",
     f"{ALL}?limit=1",

@@ -1,6 +1,5 @@
 """The headers of conditional (RFC 9110, section 13.1) and idempotent requests, as plain values."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
@@ -39,7 +38,10 @@ IdempotencyKeyHeader = Annotated[
     ),
 ]
 
-_ENTITY_TAG = re.compile('(W/)?("[^"]*")')
+
+def _entity_tags(header: str) -> list[str]:
+    """Return the elements of a list (RFC 9110, section 5.6.1). The API's own tags have no comma."""
+    return [element.strip() for element in header.split(",")]
 
 
 async def if_match_versions(
@@ -47,12 +49,11 @@ async def if_match_versions(
 ) -> frozenset[datetime] | None:
     """Return the versions that `If-Match` allows, or None for any.
 
-    Weak tags and tags of others allow nothing (RFC 9110, section 13.1.1).
+    Weak tags, and what is no tag of this API, allow nothing (RFC 9110, section 13.1.1).
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    strong_tags = [tag for weak, tag in _ENTITY_TAG.findall(if_match) if not weak]
-    versions = [version_of(tag) for tag in strong_tags]
+    versions = [version_of(tag) for tag in _entity_tags(if_match)]
     return frozenset(version for version in versions if version is not None)
 
 
@@ -66,5 +67,5 @@ def if_none_match_matches(if_none_match: str | None, etag: str) -> bool:
     """
     if if_none_match is None:
         return False
-    tags = [tag for _, tag in _ENTITY_TAG.findall(if_none_match)]
+    tags = [tag.removeprefix("W/") for tag in _entity_tags(if_none_match)]
     return if_none_match.strip() == "*" or etag in tags

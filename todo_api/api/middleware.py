@@ -38,6 +38,9 @@ class RequestMiddleware:
         inner = {**scope, "state": state}  # a copy, because the server still uses its scope
         if is_head:
             inner["method"] = "GET"
+        if scope["path"].endswith("\n"):
+            # No route: Starlette's end in `$`, which also matches before a last newline.
+            inner["path"] += "/"
 
         async def send_response(message: Message) -> None:
             nonlocal status

@@ -77,7 +77,11 @@ KEY_REUSED = InvalidPart(
     part="header", field="Idempotency-Key", detail="Was used with another body"
 )
 
-MALFORMED_BODY = ProblemType(400, "malformed-body", "The body is empty or not JSON.")
+MALFORMED_BODY = ProblemType(
+    400,
+    "malformed-body",
+    "The body is empty, is not JSON, is nested too deep, or has too long a number.",
+)
 NOT_IDENTIFIED = ProblemType(401, "not-identified", "The user id is missing or invalid.", CHALLENGE)
 PATH_NOT_FOUND = ProblemType(404, "path-not-found", "There is nothing at this path.")
 TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this id.")
@@ -86,7 +90,11 @@ METHOD_NOT_ALLOWED = ProblemType(
 )
 # No todo is referred to. Of docs/extending, a list is.
 STILL_REFERENCED = ProblemType(409, "still-referenced", "Something else refers to it.")
-PRECONDITION_FAILED = ProblemType(412, "precondition-failed", "It has changed since this version.")
+PRECONDITION_FAILED = ProblemType(
+    412,
+    "precondition-failed",
+    "It does not have the version that If-Match names.",
+)
 BODY_TOO_LARGE = ProblemType(413, "body-too-large", "The body has more than 65,536 bytes.")
 UNSUPPORTED_MEDIA_TYPE = ProblemType(
     415,

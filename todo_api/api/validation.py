@@ -43,13 +43,19 @@ def _invalid_part(found: Mapping[str, Any]) -> InvalidPart:
 
 
 _DETAILS = {
+    "bool_parsing": "Must be true or false",
     "bool_type": "Must be true or false",
     "extra_forbidden": "Unknown field or parameter",
+    "int_parsing": "Must be a whole number",
     "missing": "Is required",
     "model_attributes_type": "Must be a JSON object",
     "string_pattern_mismatch": "Must be visible ASCII characters",
     "string_too_short": "Must not be blank",
     "string_type": "Must be a string",
+    "string_unicode": "Must not contain lone surrogates",
     "uuid_parsing": "Must be a UUID",
 }
-"""Replace pydantic's messages that are for programmers, or repeat the input (`uuid_parsing`)."""
+"""Replace pydantic's messages that are for programmers, or repeat the input (`uuid_parsing`).
+
+The only pattern is that of visible ASCII, and the only least length is 1.
+"""
