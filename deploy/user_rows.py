@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 from psycopg2.sql import SQL, Composed, Identifier
+from pydantic import TypeAdapter, ValidationError
 
 from migrations.__main__ import revision_chain
 from migrations.owner import answer_within, connect_on_system_path, direct_url
@@ -37,6 +38,9 @@ COLUMNS_SQL = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 """
+
+EXPORT = TypeAdapter(dict[str, list[dict[str, Any]]])
+"""The rows of each table, by its name."""
 
 
 class UserRowsError(Exception):
@@ -72,17 +76,22 @@ def restore_rows(url: str, user_id: str, exported: str) -> dict[str, int]:
     A row that is there stays as it is. So does one with a unique value that the export's row has.
 
     Raises:
-        UserRowsError: it is not an export, or has rows of a table that the models do not have.
+        UserRowsError: it is not an export, is another user's, or has rows of an unknown table.
     """
     try:
-        rows_of_tables: dict[str, list[dict[str, Any]]] = json.loads(exported)
-    except ValueError as error:
-        raise UserRowsError(f"The input is not an export: {error}.") from None
+        rows_of_tables = EXPORT.validate_json(exported)
+    except ValidationError as error:
+        raise UserRowsError(f"The input is not an export: {error.errors()[0]['msg']}.") from None
     tables = _owned_tables()
     unknown = rows_of_tables.keys() - {table.name for table in tables}
     if unknown:
         names = ", ".join(sorted(unknown))
         raise UserRowsError(f"The export has tables that this code does not have: {names}.")
+    owners = {
+        row.get(str(table.owner)) for table in tables for row in rows_of_tables.get(table.name, [])
+    }
+    if owners and user_id not in owners:
+        raise UserRowsError(f"The export is another user's: it has no row of {user_id}.")
     inserted = {}
     with _transaction(url) as cursor:
         for table in tables:

@@ -109,14 +109,17 @@ def test_restore_where_nothing_is_missing_changes_nothing(uri: str, ada: str) ->
 
 
 def test_another_users_rows_in_an_export_are_not_inserted(uri: str, ada: str, ben: str) -> None:
-    exported = export_rows(uri, ada)
+    before = rows_of(uri, ben)
+    of_ada = json.loads(export_rows(uri, ada))
+    of_ben = json.loads(export_rows(uri, ben))
+    of_both = json.dumps({table: of_ada[table] + of_ben[table] for table in of_ada})
     erase_rows(uri, ada)
-    others = rows_of(uri, ben)
+    erase_rows(uri, ben)
 
-    assert restore_rows(uri, ben, exported) == {}
+    restore_rows(uri, ben, of_both)
 
     assert rows_of(uri, ada) == []
-    assert rows_of(uri, ben) == others
+    assert rows_of(uri, ben) == before
 
 
 def test_a_user_id_is_a_value_and_never_sql(uri: str, ada: str) -> None:
@@ -215,9 +218,20 @@ def test_rows_of_an_unknown_table_are_refused_and_nothing_is_inserted(uri: str) 
     assert rows_of(uri, "ada") == []
 
 
-def test_an_empty_file_is_no_export(uri: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", '{"todos": 5}', '{"todos": [5]}', '{"todos": null}'])
+def test_a_file_that_is_no_export_is_refused(uri: str, text: str) -> None:
     with pytest.raises(UserRowsError, match="The input is not an export"):
-        restore_rows(uri, "ada", "")
+        restore_rows(uri, "ada", text)
+
+
+def test_the_export_of_another_user_is_refused(uri: str, ada: str, ben: str) -> None:
+    exported = export_rows(uri, ada)
+    erase_rows(uri, ada)
+
+    with pytest.raises(UserRowsError, match=f"it has no row of {ben}"):
+        restore_rows(uri, ben, exported)
+
+    assert rows_of(uri, ada) == []
 
 
 COMMANDS: list[Callable[[str, str], Any]] = [
