@@ -26,9 +26,9 @@ PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux201
 """What Lambda's Amazon Linux 2023 (glibc 2.34) runs. pip takes these names literally: one that is
 left out is a wheel that is not found, or an older version of it."""
 
+# In bytes. Half as much again as there is now: Lambda takes more, but a cold start has to load it.
 ZIPPED_MAX = 25_000_000
 UNZIPPED_MAX = 80_000_000
-"""Half as much again as there is now. Lambda takes more; a cold start has to load it."""
 
 SECRET_NAMES = re.compile(r"\.env(\..*)?|\.pgpass|credentials|id_[a-z0-9]+|.*\.(key|p12|pfx)")
 SECRETS = re.compile(

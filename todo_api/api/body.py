@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 BODY_MAX = 64 * 1024  # bytes
 JSON = ("application/json",)

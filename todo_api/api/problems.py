@@ -88,7 +88,7 @@ TODO_NOT_FOUND = ProblemType(404, "todo-not-found", "There is no todo with this 
 METHOD_NOT_ALLOWED = ProblemType(
     405, "method-not-allowed", "This path does not support this method."
 )
-# No todo is referred to. Of docs/extending, a list is.
+# Nothing refers to a todo. In docs/extending, todos refer to lists.
 STILL_REFERENCED = ProblemType(409, "still-referenced", "Something else refers to it.")
 PRECONDITION_FAILED = ProblemType(
     412,
