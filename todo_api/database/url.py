@@ -1,6 +1,7 @@
 """The connection URL in the form that libpq reads, and what Neon's hosts need beside it."""
 
 import re
+from functools import cache
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
@@ -42,6 +43,7 @@ def _what_libpq_cannot_read(url: str, message: str) -> str:
     return "is not a URL that libpq can read"
 
 
+@cache  # every attempt to connect asks for those of the same URL
 def neon_options(url: str) -> dict[str, str]:
     """Return the options for a connection to Neon's proxy, without those that the URL has itself.
 
