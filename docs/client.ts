@@ -17,19 +17,20 @@ export interface Todo extends Required<Draft> {
   etag: string; // this version of the todo, for If-Match and If-None-Match
 }
 
-/** Sends one request, once. Every error is thrown. A `signal` of your own can end it earlier. */
+/** Sends one request, once. Every error is thrown. A `signal` of your own can end it before the 35 s are over. */
 export async function send(
   method: string,
   path: string,
   headers: Record<string, string> = {},
   body?: object,
-  signal: AbortSignal = AbortSignal.timeout(35_000), // API Gateway itself gives up after 30 s at most
+  signal?: AbortSignal,
 ): Promise<Response> {
+  const limit = AbortSignal.timeout(35_000); // API Gateway itself gives up earlier
   const response = await fetch(API + path, {
     method,
     headers: { ...CALLER, "Content-Type": "application/json", ...headers },
     body: body === undefined ? null : JSON.stringify(body),
-    signal,
+    signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
   if (response.ok || response.status === 304) return response;
   throw new Problem(response, await response.json().catch(() => ({})));
@@ -85,7 +86,10 @@ export async function retry<T>(
       const seconds = error instanceof Problem ? error.retryAfter : 1;
       if (factor > 4 || seconds > 10 || signal?.aborted || !again.includes(outcome(error))) throw error;
       const spread = 1 + Math.random() / 4; // so that not everybody comes back at the same moment
-      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds * factor * spread));
+      await new Promise((resolve, reject) => {
+        setTimeout(resolve, 1000 * seconds * factor * spread);
+        signal?.addEventListener("abort", () => reject(signal.reason));
+      });
     }
   }
 }

@@ -1,11 +1,16 @@
 """docs/calling.md: its commands respond as shown, and docs/client.ts works as described."""
 
+import json
+from datetime import datetime
+from uuid import UUID
+
 import pytest
 
 from tests.support.documents.calling import BLOCKS, PAGE, PROBLEM, TypeScriptModule
-from tests.support.documents.pages import relay, run_commands
+from tests.support.documents.pages import relay, run_commands, shown
 from tests.support.http.clients import Api
 from tests.support.http.users import User
+from todo_api.models.page import Cursor
 
 
 @pytest.mark.curl
@@ -15,6 +20,16 @@ def test_each_command_responds_as_shown(local_api: Api) -> None:
     with relay(local_api) as server:
         assert run_commands(PAGE, server.url) == 11
     assert {language for language, _ in BLOCKS} == {"sh", "http", "js"}
+
+
+def test_the_cursor_that_is_shown_is_the_position_of_the_item_before_it() -> None:
+    (page,) = [shown(text).body for language, text in BLOCKS if '"next_cursor":"' in text]
+    (created,) = [text for _, text in BLOCKS if "idempotency-replayed" in text]
+    response = shown(created)
+    todo = json.loads(response.body.replace("…".encode(), b'"":""'))
+    cursor = json.loads(page.replace("…".encode(), b'"":""'))["next_cursor"]
+    created_at = datetime.fromisoformat(response.headers["etag"].strip('"'))
+    assert Cursor.parse(cursor) == Cursor(created_at, UUID(todo["id"]))
 
 
 @pytest.mark.node

@@ -1,6 +1,7 @@
 """The code of docs/calling.md: its blocks, and the clients beside it."""
 
 import json
+import os
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -45,13 +46,19 @@ class TypeScriptModule:
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
-            command, cwd=self._folder, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=self._folder,
+            env=os.environ | {"NO_PROXY": "*"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def run(self, user: User, script: str, *own_responses: Response) -> tuple[Any, Relay]:
-        """Run a script that uses the module as `page`.
+        """Run a script that uses the module as `page`, and ADDRESS as the API's address.
 
         Returns its result and the relay with its requests.
         """
@@ -64,4 +71,5 @@ class TypeScriptModule:
         with relay(user.api, *own_responses) as server:
             code = self._code.replace(ADDRESS, server.url).replace('"ada"', json.dumps(user.id))
             (self._folder / "page.mjs").write_text(code)
+            program = program.replace(ADDRESS, server.url)
             return json.loads(self._run("node", "--input-type=module", "--eval", program)), server
