@@ -163,6 +163,14 @@ def test_queries_read_only_fields_levels_and_messages_that_the_log_has(
         assert set(re.findall(r'message = "(.*?)"', query)) <= messages
 
 
+def test_the_query_for_one_request_finds_it_by_our_id_and_by_lambdas() -> None:
+    """A client's `X-Request-Id` takes the place of the gateway's `requestId` in our lines."""
+    _, _, section = TEXT.partition("### One request\n\n")
+    introduction, _, query = section.partition("\n\n```\n")
+    assert re.findall("`(.*?)`", introduction) == ["X-Request-Id", "functionRequestId"]
+    assert re.findall(r"(\w+) = ", query.partition("```")[0]) == ["request_id", "requestId"]
+
+
 def test_the_query_for_sessions_shows_an_open_transaction(uri: str) -> None:
     (query,) = [text for language, text in blocks(PAGE) if language == "sql"]
     with closing(psycopg2.connect(uri)) as session, session.cursor() as cursor:

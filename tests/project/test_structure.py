@@ -71,6 +71,11 @@ def test_no_module_imports_a_later_layer_or_development_code(path: Path) -> None
     assert not _libraries(path) & {"dev", "migrations", "tests", "alembic"}
 
 
+def test_the_architecture_has_the_layers_in_this_order() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    assert f": {' ← '.join(LAYERS)} ← handler (" in page
+
+
 def test_development_code_imports_no_tests() -> None:
     """What the benchmark and the tests both need is in dev/lab."""
     modules = [*(ROOT / "dev").rglob("*.py")]
