@@ -1,17 +1,20 @@
 """The constraints of the tables, which hold without the checks of the API too."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 
 from dev.lab.sql import run_sql
 from tests.support.http.apps import app_on
+from tests.support.http.assertions import assert_problem
 from tests.support.http.users import User
+from todo_api.models.tables import Todo
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,35 @@ def test_deleting_a_user_deletes_only_their_todos(carol: User, sql: Any) -> None
     sql("DELETE FROM users WHERE id = %s", deleted)
     assert sql("SELECT count(*) FROM todos WHERE user_id = %s", deleted) == [(0,)]
     assert carol.list() == [carol.todos[1], carol.todos[0]]
+
+
+@pytest.fixture
+def unique_title(new_migrated: Callable[[], str]) -> Iterator[str]:
+    """The URI of a database in which each user has a title once, as the models say meanwhile."""
+    table = Todo.metadata.tables["todos"]
+    index = sa.Index("todos_by_title", table.c.user_id, table.c.title, unique=True)
+    try:
+        uri = new_migrated()
+        run_sql(uri, "CREATE UNIQUE INDEX todos_by_title ON todos (user_id, title)")
+        yield uri
+    finally:
+        table.indexes.discard(index)
+
+
+def test_a_unique_value_that_the_user_has_already_is_422_and_names_the_field(
+    unique_title: str,
+) -> None:
+    taken = [{"in": "body", "field": "title", "detail": "Another one has this value"}]
+    with app_on(unique_title) as call:
+        for user in ("ada", "ben"):
+            assert call("POST", "/v1/todos", user=user, json={"title": "once"}).status == 201
+        other = call("POST", "/v1/todos", user="ada", json={"title": "other"}).json()
+        create = call("POST", "/v1/todos", user="ada", json={"title": "once"})
+        path = f"/v1/todos/{other['id']}"
+        update = call("PATCH", path, user="ada", json={"title": "once"})
+        assert call("GET", path, user="ada").json() == other
+    assert assert_problem(create, 422)["errors"] == taken
+    assert assert_problem(update, 422)["errors"] == taken
 
 
 # A trigger with a name before the one that checks the foreign key.

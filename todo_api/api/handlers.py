@@ -17,7 +17,7 @@ from starlette.routing import Match
 from todo_api.api import problems
 from todo_api.api.problems import MEDIA_TYPE, ProblemType
 from todo_api.api.validation import InvalidPart, invalid_parts
-from todo_api.database.errors import DatabaseUnavailable, ForeignKeyViolation
+from todo_api.database.errors import ConstraintViolation, DatabaseUnavailable
 from todo_api.database.readiness import NotReady
 from todo_api.database.rows import PreconditionFailed
 from todo_api.database.todos import IdempotencyKeyReused, TodoNotFound
@@ -83,16 +83,19 @@ async def http_exception(request: Request, error: HTTPException) -> Response:
     return problem_response(request, problem, headers=headers)
 
 
-async def foreign_key_violation(
+async def constraint_violation(
     request: Request,
-    error: ForeignKeyViolation,
+    error: ConstraintViolation,
 ) -> Response:
-    """The database has refused a reference."""
+    """The database has refused a value or a reference."""
     if request.method == "DELETE":
         return problem_response(request, problems.STILL_REFERENCED)
     # The same for another user's row and for a missing one.
-    missing = InvalidPart(part="body", field=error.field, detail="There is nothing with this id")
-    return problem_response(request, problems.INVALID_REQUEST, [missing])
+    detail = "There is nothing with this id"
+    if error.is_duplicate:
+        detail = "Another one has this value"
+    invalid = InvalidPart(part="body", field=error.field, detail=detail)
+    return problem_response(request, problems.INVALID_REQUEST, [invalid])
 
 
 async def database_unavailable(
@@ -128,7 +131,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
     TodoNotFound: _answer_with(problems.TODO_NOT_FOUND),
     PreconditionFailed: _answer_with(problems.PRECONDITION_FAILED),
     IdempotencyKeyReused: _answer_with(problems.IDEMPOTENCY_KEY_REUSED, [problems.KEY_REUSED]),
-    ForeignKeyViolation: foreign_key_violation,
+    ConstraintViolation: constraint_violation,
     DatabaseUnavailable: database_unavailable,
     NotReady: not_ready,
 }

@@ -104,7 +104,7 @@ class Database:
         engine.dialect.initialize = lambda *_: None  # type: ignore[method-assign]
         event.listen(engine, "before_cursor_execute", self._add_session_setup, retval=True)
         event.listen(engine, "handle_error", errors.translate_unavailable)
-        event.listen(engine, "handle_error", errors.translate_foreign_key_violation)
+        event.listen(engine, "handle_error", errors.translate_constraint_violation)
         return engine
 
     def _add_session_setup(

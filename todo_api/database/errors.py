@@ -1,10 +1,9 @@
 """The typed failures of the database, and which errors of psycopg2 stand for them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg2
-import sqlalchemy as sa
 from psycopg2 import extensions
 from sqlalchemy.engine import ExceptionContext
 
@@ -42,8 +41,9 @@ _REFUSED = (
 # SQLSTATE prefixes whose message may name a table, a column or the role, and never a value.
 _WITHOUT_INPUT = (*_OF_THE_SCHEMA, "25006", "40", "53", "55", "57")
 
-FOREIGN_KEY_VIOLATIONS = ("23503", "23001")
-"""The second is that of RESTRICT, since PostgreSQL 18."""
+_UNIQUE_VIOLATION = "23505"
+# The second is that of RESTRICT, since PostgreSQL 18.
+_FOREIGN_KEY_VIOLATIONS = ("23503", "23001")
 
 
 @dataclass(eq=False)
@@ -63,10 +63,11 @@ class DatabaseUnavailable(Exception):
 
 
 @dataclass(eq=False)
-class ForeignKeyViolation(Exception):
-    """A row would refer to one that its user does not have, or would lose the one it refers to."""
+class ConstraintViolation(Exception):
+    """A row would repeat a unique value, refer to one that its user does not have, or lose it."""
 
-    field: str  # the column of the reference
+    field: str  # the column, or "" if it is only the owner's
+    is_duplicate: bool
 
 
 class DeadlineExceeded(psycopg2.OperationalError):
@@ -112,36 +113,39 @@ def _is_of_the_connection(error: psycopg2.Error) -> bool:
     return is_base_class or isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
-def translate_foreign_key_violation(context: ExceptionContext) -> ForeignKeyViolation | None:
-    """Translate the violation of a reference to anything but the row's own user.
+def translate_constraint_violation(context: ExceptionContext) -> ConstraintViolation | None:
+    """Translate the violation of a unique or a foreign key of the models.
 
     SQLAlchemy calls this as `handle_error`.
     """
-    key = _violated_key(context.original_exception)
-    field = key and _field_of(key)
-    return ForeignKeyViolation(field) if field else None
+    error = context.original_exception
+    if not isinstance(error, psycopg2.Error) or _user_was_deleted(error):
+        return None
+    field = _violated_field(error)
+    if field is None:
+        return None
+    return ConstraintViolation(field, is_duplicate=error.pgcode == _UNIQUE_VIOLATION)
 
 
 def _user_was_deleted(error: psycopg2.Error) -> bool:
     """Return whether the user's row went away while a statement wrote the user's first rows."""
-    key = _violated_key(error)
-    return key is not None and _field_of(key) is None
+    return error.pgcode in _FOREIGN_KEY_VIOLATIONS and _violated_field(error) == ""
 
 
-def _violated_key(error: BaseException) -> sa.ForeignKeyConstraint | None:
-    if not isinstance(error, psycopg2.Error) or error.pgcode not in FOREIGN_KEY_VIOLATIONS:
+def _violated_field(error: psycopg2.Error) -> str | None:
+    """Return the first column but the owner's of a violated key, or "" if it has no other.
+
+    None: it is no key of the models.
+    """
+    if error.pgcode not in (_UNIQUE_VIOLATION, *_FOREIGN_KEY_VIOLATIONS):
         return None
     for table in User.metadata.sorted_tables:
-        for key in table.foreign_key_constraints:
+        keys: list[Any] = [*table.constraints, *table.indexes]
+        for key in keys:
             if key.name == error.diag.constraint_name:
-                return key
+                columns = [column.name for column in key.columns]
+                return next((name for name in columns if name != table.info.get("owner")), "")
     return None
-
-
-def _field_of(key: sa.ForeignKeyConstraint) -> str | None:
-    """Return the column of a reference, or None for a key that is only the row's owner."""
-    owner = key.table.info.get("owner")
-    return next((name for name in key.column_keys if name != owner), None)
 
 
 def reason_of(error: psycopg2.Error) -> str:

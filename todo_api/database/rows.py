@@ -29,7 +29,7 @@ def insert_row(table: sa.Table, user_id: str, values: Mapping[str, Any]) -> Inse
     # WITH new_user AS (INSERT INTO users (id) VALUES ('alice') ON CONFLICT DO NOTHING)
     # INSERT INTO todos (user_id, …) VALUES ('alice', …)
     new_user = insert(User).values(id=user_id).on_conflict_do_nothing().cte("new_user")
-    row = {table.info["owner"]: user_id, **values}
+    row = {**values, table.info["owner"]: user_id}
     return insert(table).add_cte(new_user).values(row)
 
 
