@@ -158,7 +158,7 @@ def _migrate(
     with_schema = compare_schema and reached == newest  # an older revision has less
     try:
         if end != start:
-            repair(connection)  # the tables that the revisions have made
+            repaired += repair(connection)  # what the revisions have made or undone
         if end > 0:
             _refuse_differences(connection, at, with_schema=with_schema)
     except DBAPIError as error:

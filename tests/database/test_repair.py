@@ -15,7 +15,7 @@ from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED
-from tests.support.postgres.revisions import NEWEST
+from tests.support.postgres.revisions import NEWEST, NEXT, Revisions
 
 Change = Callable[[list[str]], str]
 
@@ -55,6 +55,20 @@ def test_a_migration_repairs_what_isolates_users_and_names_it(
     assert _ready(uri) == 200
     assert migrate(uri) == NOTHING_TO_DO
     assert _titles(uri) == [("alice", "Buy milk")]
+
+
+def test_a_migration_repairs_and_names_what_its_own_revisions_have_opened(
+    new_migrated: Callable[[], str], revisions: Revisions
+) -> None:
+    uri = new_migrated()
+    revisions.add(NEXT, NEWEST, "ALTER TABLE todos DISABLE ROW LEVEL SECURITY")
+
+    assert migrate(uri) == (
+        f"The database is migrated from revision {NEWEST} to {NEXT}. "
+        "Repaired: row-level security is off on todos."
+    )
+
+    assert migrate(uri) == f"Nothing to do: the database is at revision {NEXT}."
 
 
 SEEN = [damage for damage in REPORTED if "search path" not in damage[1]]
