@@ -23,6 +23,7 @@ from dotenv import dotenv_values  # a dependency of pydantic-settings
 from uvicorn.supervisors.basereload import BaseReload
 
 from dev import ROOT
+from dev.postgres import Postgres, PostgresError
 from todo_api.settings import Settings, SettingsError, drop_libpq_variables
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ def _end_with_reloader() -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--port", type=int, default=8000, choices=range(1, 65_536), metavar="1-65535"
-    )
+    parser.add_argument("--port", type=_port, default=8000)
     parser.add_argument(
         "--data",
         type=Path,
@@ -108,15 +107,17 @@ def main() -> None:
     if arguments.env_file:
         _set_missing(dotenv_values(arguments.env_file))
     drop_libpq_variables()
-    from dev.postgres import Postgres, PostgresError
-
     try:
         with ExitStack() as stack:
             _refuse_port_in_use(arguments.port)
             rows = "the database that the environment names"
             migrate: Callable[[], None] | None = None
-            variables = ("NEON_DATABASE_URL", "NEON_DATABASE_URL_PARAMETER")
-            if not any(os.environ.get(name) for name in variables):
+            if os.environ.get("NEON_DATABASE_URL_PARAMETER"):
+                raise SettingsError(
+                    "The local server does not read NEON_DATABASE_URL_PARAMETER: set "
+                    "NEON_DATABASE_URL, or neither for a PostgreSQL of its own."
+                )
+            if not os.environ.get("NEON_DATABASE_URL"):
                 rows = str(arguments.data)
                 os.environ["NEON_DATABASE_URL"] = stack.enter_context(Postgres(arguments.data)).uri
                 migrate = partial(_migrate, arguments.data)
@@ -127,6 +128,13 @@ def main() -> None:
             _serve(arguments.port, migrate)
     except (PostgresError, SettingsError, PortInUse) as error:
         sys.exit(str(error))
+
+
+def _port(text: str) -> int:
+    """Parse the number of a port."""
+    if text.isdecimal() and 1 <= int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
 
 
 def _set_missing(variables: Mapping[str, str | None]) -> None:

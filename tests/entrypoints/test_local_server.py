@@ -120,6 +120,17 @@ def test_invalid_setting_is_reported_without_a_stack_trace_and_without_its_value
     assert "secret" not in message
 
 
+def test_the_name_of_a_parameter_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEON_DATABASE_URL_PARAMETER", "/todo-api/dev/neon-database-url")
+
+    message = _error_message(folder)
+
+    assert message == (
+        "The local server does not read NEON_DATABASE_URL_PARAMETER: set NEON_DATABASE_URL, "
+        "or neither for a PostgreSQL of its own.\n"
+    )
+
+
 def test_responses_without_a_body_have_no_content_type(local_api: Api) -> None:
     created = local_api("POST", "/v1/todos", user="typeless", json={"title": "x"})
     path = created.headers["location"]
