@@ -71,15 +71,16 @@ def application() -> "FastAPI":
     # Imported here: the reloader process does not need them.
     from starlette.middleware import Middleware
 
+    from dev.concurrency import REQUESTS_AT_ONCE, ConcurrencyLimit
     from dev.hosts import LocalHosts
     from todo_api.app import create_app
 
     threading.Thread(target=_end_with_reloader, daemon=True).start()
-    # The number of requests that may wait for the database at once, each in a thread. anyio's
-    # default is 40.
-    anyio.to_thread.current_default_thread_limiter().total_tokens = 64
+    # A thread for each of them: a request waits for the database in one.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = REQUESTS_AT_ONCE
     app = create_app()
-    app.user_middleware.append(Middleware(LocalHosts))  # last: inside of the others
+    # Last: inside of the others.
+    app.user_middleware += [Middleware(LocalHosts), Middleware(ConcurrencyLimit)]
     return app
 
 

@@ -1,19 +1,24 @@
 """Faults around the local server.
 
-A wrong port, a client that leaves, and signals to the supervisor of PostgreSQL.
+A wrong port, many requests at once, and signals to the supervisor of PostgreSQL.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from dev import ROOT
+from dev.lab.ports import free_port
+from dev.lab.sql import changed_database
 from dev.postgres import Postgres, acquire
+from tests.support.http.servers import start_server
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +43,22 @@ def test_postgresql_stops_when_its_supervisor_gets_a_signal(number: signal.Signa
             assert not acquire(lock, 0)
             os.kill(int((folder / "supervisor.lock").read_text()), number)
             assert acquire(lock, 20)
+
+
+def test_a_burst_of_requests_waits_for_connections(database: str) -> None:
+    login = "CREATE ROLE crowd LOGIN PASSWORD 'x' CONNECTION LIMIT 64 IN ROLE todo_app"
+    url = f"postgresql://crowd:x@{database.partition('@')[2]}"
+    port = free_port()
+    # Fewer than the files that macOS lets a process open.
+    clients = [HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(150)]
+    with ExitStack() as stack:
+        stack.enter_context(changed_database(database, login, "DROP ROLE crowd"))
+        server = stack.enter_context(start_server(port, {"NEON_DATABASE_URL": url}))
+        stack.callback(server.terminate)
+        for client in clients:
+            stack.enter_context(closing(client)).connect()
+
+        for client in clients:
+            client.request("GET", "/v1/todos", headers={"X-User-Id": "crowd"})
+
+        assert [client.getresponse().status for client in clients] == [200] * len(clients)
