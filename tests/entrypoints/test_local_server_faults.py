@@ -1,12 +1,15 @@
 """Faults around the local server.
 
-A wrong port, many requests at once, and signals to the supervisor of PostgreSQL.
+A wrong port, a client that leaves, many requests at once, and signals to the supervisor of
+PostgreSQL.
 """
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -43,6 +46,31 @@ def test_postgresql_stops_when_its_supervisor_gets_a_signal(number: signal.Signa
             assert not acquire(lock, 0)
             os.kill(int((folder / "supervisor.lock").read_text()), number)
             assert acquire(lock, 20)
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [b"Content-Length: 13\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"],
+)
+def test_a_client_that_leaves_in_the_body_is_not_a_bug(
+    database: str, tmp_path: Path, unfinished: bytes
+) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    fields = b"Host: localhost\r\nX-User-Id: owner\r\nContent-Type: application/json\r\n"
+    with log.open("w") as file, ExitStack() as stack:
+        server = stack.enter_context(start_server(port, {"NEON_DATABASE_URL": database}, log=file))
+        stack.callback(server.terminate)
+
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST /v1/todos HTTP/1.1\r\n" + fields + unfinished)
+
+        deadline = time.monotonic() + 20
+        while "method=POST" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert "status=400 problem=malformed-body" in log.read_text()
+    assert "ERROR" not in log.read_text()
 
 
 def test_a_burst_of_requests_waits_for_connections(database: str) -> None:

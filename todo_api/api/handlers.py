@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -134,6 +134,8 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
     ConstraintViolation: constraint_violation,
     DatabaseUnavailable: database_unavailable,
     NotReady: not_ready,
+    # The client left in mid-body (RFC 9112, section 8). Only the log has the answer.
+    ClientDisconnect: _answer_with(problems.MALFORMED_BODY),
 }
 """FastAPI's `exception_handlers`. `RequestMiddleware` answers what is not in it."""
 

@@ -4,19 +4,23 @@ import os
 import subprocess
 import sys
 import time
+from typing import IO
 
 from dev import ROOT
 from tests.support.http.clients import Api, through_http
 
 
 def start_server(
-    port: int, environment: dict[str, str], *arguments: str, module: str = "dev.serve"
+    port: int,
+    environment: dict[str, str],
+    *arguments: str,
+    module: str = "dev.serve",
+    log: IO[str] | int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start the local server, or another module of this project, and wait until it responds."""
     command = [sys.executable, "-m", module, "--port", str(port), *arguments]
-    null = subprocess.DEVNULL
     server = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=null, stderr=null
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=log
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
