@@ -100,11 +100,9 @@ def new_migrated(postgres: Postgres, new_database: Callable[[], str]) -> Callabl
 
 
 @pytest.fixture(scope="session")
-def database(new_database: Callable[[], str]) -> str:
+def database(new_migrated: Callable[[], str]) -> str:
     """The migrated database of the API."""
-    uri = new_database()
-    migrate(uri)
-    return uri
+    return new_migrated()
 
 
 @pytest.fixture
