@@ -58,7 +58,7 @@ def change(new_migrated: Callable[[], str]) -> Iterator[Callable[[list[str]], st
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def empty() -> Iterator[Callable[[str], Uris]]:
     """Create an empty database on a cluster of this version, which has no other."""
     with ExitStack() as stack:

@@ -133,16 +133,17 @@ def test_with_tokens_each_user_is_that_of_a_token_and_only_created_todos_are_del
             stage("GET", "/v1/todos", user="carol")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def authorized_stage(
-    environment: dict[str, str], tls: SSLContext, tmp_path: Path
+    environment: dict[str, str], tls: SSLContext, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """A stage with the example's authorizer: its URL, and the variables of `make verify`."""
-    extract(tmp_path)
+    folder = tmp_path_factory.mktemp("authorizer")
+    extract(folder)
     with ExitStack() as stack:
         provider = stack.enter_context(Provider("EdDSA").serving())
         settings = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "KEYS_URL": provider.url}
-        mode = {"IDENTITY_SOURCE": "authorizer", "PYTHONPATH": str(tmp_path)}
+        mode = {"IDENTITY_SOURCE": "authorizer", "PYTHONPATH": str(folder)}
         port = free_port()
         server = start_server(
             port, environment | settings | mode, module="tests.support.http.stage_gateway"
