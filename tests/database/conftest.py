@@ -10,6 +10,7 @@ import pytest
 from dev.lab.neon_proxy import NeonProxy, neon_proxy
 from dev.lab.sql import run_sql
 from tests.support.postgres.clusters import OWNER, Uris, empty_cluster, of_database
+from tests.support.postgres.damages import Change
 from tests.support.postgres.fault_scenario import FaultScenario
 from tests.support.postgres.revisions import Revisions
 
@@ -33,7 +34,7 @@ def migrated(new_migrated: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def change(new_migrated: Callable[[], str]) -> Iterator[Callable[[list[str]], str]]:
+def change(new_migrated: Callable[[], str]) -> Iterator[Change]:
     """Run statements on a new migrated database, and return its URI.
 
     Two roles exist meanwhile, `reporting` and `other_app`. At the end the server is as before.

@@ -1,19 +1,14 @@
 """What `/ready` refuses by name: every way in which a database no longer isolates users."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.support.http.apps import app_on
-from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED
+from tests.support.http.apps import app_on, ready_status
+from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED, Change
 
 
 @pytest.mark.parametrize(("statements", "reason"), REPAIRED + REPORTED + LOST, ids=str)
 def test_ready_refuses_a_damaged_database_by_name(
-    change: Callable[[list[str]], str],
-    statements: list[str],
-    reason: str,
-    caplog: pytest.LogCaptureFixture,
+    change: Change, statements: list[str], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     uri = change(statements)
 
@@ -27,9 +22,8 @@ def test_ready_refuses_a_damaged_database_by_name(
 
 @pytest.mark.parametrize("statements", HARMLESS, ids=str)
 def test_ready_accepts_a_database_that_has_more_than_it_needs(
-    change: Callable[[list[str]], str], statements: list[str]
+    change: Change, statements: list[str]
 ) -> None:
     uri = change(statements)
 
-    with app_on(uri) as call:
-        assert call("GET", "/ready").status == 200
+    assert ready_status(uri) == 200

@@ -14,7 +14,7 @@ from alembic.util import CommandError
 import migrations
 from dev.lab.sql import run_sql
 from migrations.__main__ import ADVISORY_LOCK, migrate
-from tests.support.postgres.revisions import NEWEST, NEXT, SECOND, Revisions
+from tests.support.postgres.revisions import NEWEST, NEXT, SECOND, Revisions, revision_of
 
 WAITING = (
     "SELECT pid FROM pg_stat_activity "
@@ -56,11 +56,6 @@ def _wait_for(
     pytest.fail(f"the migration has ended: {migration.result()}")
 
 
-def _revision(uri: str) -> str:
-    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
-    return str(revision)
-
-
 def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_with_a_reason(
     uri: str, start_migration: Callable[[], Future[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +81,7 @@ def test_a_migration_behind_an_open_transaction_lets_others_read_and_then_fails_
         "3 times, other transactions were in its way, "
         "at last with: canceling statement due to lock timeout. pg_stat_activity shows them."
     )
-    assert _revision(uri) == "0002"
+    assert revision_of(uri) == "0002"
     assert migrate(uri) == f"The database is migrated from revision 0002 to {NEWEST}."
 
 
@@ -101,7 +96,7 @@ def test_a_revision_that_does_not_get_its_lock_is_tried_again(
     fail_twice = f"DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE {condition}; END IF; END $$"
     revisions.add(NEXT, NEWEST, "CREATE TABLE tags ()", fail_twice)
     migrate(uri)
-    assert _revision(uri) == NEXT
+    assert revision_of(uri) == NEXT
     assert run_sql(uri, "SELECT last_value FROM attempts") == [(3,)]
     assert pauses == [1, 2]
 

@@ -11,7 +11,15 @@ import pytest
 
 from dev.lab.sql import run_sql
 from migrations.__main__ import main, migrate
-from tests.support.postgres.revisions import EXISTING, NEWEST, NEXT, SECOND, THIRD, Revisions
+from tests.support.postgres.revisions import (
+    EXISTING,
+    NEWEST,
+    NEXT,
+    SECOND,
+    THIRD,
+    Revisions,
+    revision_of,
+)
 
 Run = Callable[..., tuple[object, str]]
 
@@ -36,11 +44,6 @@ def run(uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     return run
 
 
-def _revision(uri: str) -> str:
-    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
-    return str(revision)
-
-
 def test_a_database_ahead_of_the_code_is_left_as_it_is(
     uri: str, run: Run, revisions: Revisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +55,7 @@ def test_a_database_ahead_of_the_code_is_left_as_it_is(
     is_unknown = f"The database is at revision {NEXT}, which this code does not have"
     for target in ("0003", NEWEST, "base", "-1"):
         assert run(target) == (f"{is_unknown}: nothing was changed.", "")
-    assert _revision(uri) == NEXT
+    assert revision_of(uri) == NEXT
 
 
 def test_a_column_that_no_revision_makes_is_reported_with_the_command_that_writes_one(
@@ -86,7 +89,7 @@ def test_a_migration_goes_to_the_named_revision_in_either_direction(uri: str, ru
     assert run("0002") == (0, "The database is migrated from revision 0001 to 0002.")
     assert run("0002") == (0, "Nothing to do: the database is at revision 0002.")
     assert run("-3") == ("The database is at revision 0002: it cannot go back by 3.", "")
-    assert _revision(uri) == "0002"
+    assert revision_of(uri) == "0002"
     assert run("base") == (0, "The database is migrated from revision 0002 to base.")
     assert run_sql(uri, "SELECT to_regclass('todos') IS NULL") == [(True,)]
 
@@ -126,7 +129,7 @@ def test_a_failed_revision_is_rolled_back_and_those_before_it_stay(
     code, _ = run()
     failed = f"The migration from revision {NEXT} to {SECOND} failed"
     assert code == f"{failed}, and the database is at revision {NEXT}: division by zero"
-    assert _revision(uri) == NEXT
+    assert revision_of(uri) == NEXT
     assert run_sql(uri, "SELECT to_regclass('first') IS NULL, to_regclass('second') IS NULL") == [
         (False, True)
     ]
@@ -154,4 +157,4 @@ def test_a_folder_with_a_percent_sign_in_its_name_can_be_migrated_from(
 ) -> None:
     Revisions(tmp_path / "100% %(here)s" / "migrations", monkeypatch)
     assert run() == (0, f"The database is migrated from revision base to {NEWEST}.")
-    assert _revision(uri) == NEWEST
+    assert revision_of(uri) == NEWEST

@@ -24,7 +24,7 @@ from dev.postgres import Postgres
 from migrations import __main__ as program
 from migrations.__main__ import migrate
 from migrations.isolation import refuse_strangers
-from tests.support.postgres.revisions import NEWEST, NEXT, Revisions
+from tests.support.postgres.revisions import NEWEST, NEXT, Revisions, revision_of
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def test_a_migration_whose_statement_was_lost_on_the_way_ends(
     monkeypatch.setattr(program, "_step", forgotten_step)
     with pytest.raises(CommandError, match=r"127\.0\.0\.1 has not answered for more than 0\.5 s"):
         migrate(through(proxy, uri))
-    assert run_sql(uri, "SELECT version_num FROM alembic_version") == [(NEWEST,)]
+    assert revision_of(uri) == NEWEST
 
 
 # --- a transaction pooler -------------------------------------------------------------------------

@@ -17,8 +17,6 @@ from migrations.__main__ import migrate
 from migrations.owner import direct_url
 from todo_api.models.tables import Todo
 
-NEWEST = sorted(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("0*.py"))[-1]
-
 
 def _schema(uri: str, *options: str) -> str:
     """Dump the schema of a database."""

@@ -12,18 +12,10 @@ from sqlmodel import SQLModel
 
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.http.apps import app_on
-from tests.support.postgres.revisions import NEWEST
+from tests.support.http.apps import ready_status
+from tests.support.postgres.damages import Change
+from tests.support.postgres.revisions import NOTHING_TO_DO
 from todo_api.database.isolation import DIALECT
-
-Change = Callable[[list[str]], str]
-
-NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
-
-
-def _ready(uri: str) -> int:
-    with app_on(uri) as call:
-        return call("GET", "/ready").status
 
 
 @pytest.fixture
@@ -60,7 +52,7 @@ def test_a_new_table_is_isolated_whatever_its_names_are(
     said = migrate(uri)
 
     assert "row-level security is off on Shopping list" in said
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200
     assert migrate(uri) == NOTHING_TO_DO
     as_alice = ["SET ROLE todo_app", "SET app.user_id = 'alice'"]
     insert = """INSERT INTO "Shopping list" ("the owner") VALUES ('{}') RETURNING "order" """
@@ -110,13 +102,13 @@ def test_a_shared_table_can_be_read_by_the_release_that_knows_it(
     said = migrate(uri)
 
     assert "row-level security is on on plans" in said
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200
     assert run_sql(uri, "SET ROLE todo_app", "SELECT * FROM plans") == []
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         run_sql(uri, "SET ROLE todo_app", "INSERT INTO plans VALUES ('free')")
 
     SQLModel.metadata.remove(table)
-    assert _ready(uri) == 503
+    assert ready_status(uri) == 503
     run_sql(uri, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(CommandError, match=r"run: REVOKE ALL ON public\.plans FROM todo_app"):
         migrate(uri)

@@ -13,22 +13,14 @@ from alembic.util import CommandError
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.http.apps import app_on
-from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED
-from tests.support.postgres.revisions import NEWEST, NEXT, Revisions
+from tests.support.http.apps import ready_status
+from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED, Change
+from tests.support.postgres.revisions import NEWEST, NEXT, NOTHING_TO_DO, Revisions
 
-Change = Callable[[list[str]], str]
-
-NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
 ROWS = [
     "INSERT INTO users (id) VALUES ('alice')",
     "INSERT INTO todos (user_id, title, idempotency_key) VALUES ('alice', 'Buy milk', 'a key')",
 ]
-
-
-def _ready(uri: str) -> int:
-    with app_on(uri) as call:
-        return call("GET", "/ready").status
 
 
 def _titles(uri: str) -> list[tuple[Any, ...]]:
@@ -52,7 +44,7 @@ def test_a_migration_repairs_what_isolates_users_and_names_it(
 
     assert said.startswith(f"{NOTHING_TO_DO} Repaired: ")
     assert reason in said
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200
     assert migrate(uri) == NOTHING_TO_DO
     assert _titles(uri) == [("alice", "Buy milk")]
 
@@ -88,7 +80,7 @@ def test_what_a_migration_must_not_repair_is_reported_with_the_sql_which_loses_n
             cursor.execute(statement)
 
     assert reason in str(refused.value)
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200
     assert migrate(uri) == NOTHING_TO_DO
     assert _titles(uri) == [("alice", "Buy milk")]
 
@@ -101,7 +93,7 @@ def test_a_column_of_another_table_that_everybody_may_read_is_found_by_a_migrati
         ["CREATE TABLE remarks (user_id text)", "GRANT SELECT (user_id) ON remarks TO PUBLIC"]
     )
 
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200
     reason = r"todo_app may SELECT \(user_id\) on public\.remarks, without a policy for own rows"
     with pytest.raises(CommandError, match=reason):
         migrate(uri)
@@ -256,4 +248,4 @@ def test_the_isolation_is_right_for_what_a_downgrade_leaves(change: Change) -> N
     assert run_sql(uri, *of_others) == []
     assert migrate(uri, "0001") == "Nothing to do: the database is at revision 0001."
     assert migrate(uri) == f"The database is migrated from revision 0001 to {NEWEST}."
-    assert _ready(uri) == 200
+    assert ready_status(uri) == 200

@@ -9,11 +9,11 @@ from alembic.util import CommandError
 
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.http.apps import app_on
+from tests.support.http.apps import app_on, ready_status
 from tests.support.postgres.clusters import BINARIES, OWNER, Uris, of_database
-from tests.support.postgres.revisions import NEWEST
+from tests.support.postgres.damages import Change
+from tests.support.postgres.revisions import NEWEST, NOTHING_TO_DO, revision_of
 
-NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
 LOST = (
     "the role todo_app is missing; neondb_owner may not switch to todo_app; "
     "todo_app may not use the schema public; "
@@ -90,9 +90,8 @@ def test_the_next_migration_heals_a_restored_database(
     restore: Callable[[str, str], Uris], source: str, target: str
 ) -> None:
     owner, _ = restore(source, target)
-    assert run_sql(owner, "SELECT version_num FROM alembic_version") == [(NEWEST,)]
-    with app_on(owner) as call:
-        assert call("GET", "/ready").status == 503
+    assert revision_of(owner) == NEWEST
+    assert ready_status(owner) == 503
 
     said = migrate(owner)
 
@@ -160,7 +159,7 @@ def test_a_branch_that_is_reset_to_an_older_parent_is_migrated_and_healed(
 
 
 @pytest.fixture
-def new_migrated_todo(change: Callable[[list[str]], str]) -> str:
+def new_migrated_todo(change: Change) -> str:
     """The URI of a migrated database with one todo."""
     return change(
         [

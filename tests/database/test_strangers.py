@@ -8,9 +8,7 @@ from alembic.util import CommandError
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
 from tests.support.postgres.clusters import OWNER, Uris
-from tests.support.postgres.revisions import NEWEST
-
-NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
+from tests.support.postgres.revisions import NOTHING_TO_DO
 
 # Whoever calls a function of the stranger writes the name of the role here.
 CALLS = "CREATE TABLE public.calls (role text)"

@@ -24,3 +24,9 @@ def app_with(**settings: Any) -> Api:
 def app_on(uri: str, **settings: Any) -> Iterator[Api]:
     """Create the API in this process, with this database URL and these settings."""
     yield app_with(neon_database_url=uri, **settings)
+
+
+def ready_status(uri: str) -> int:
+    """Return the status that `/ready` has with this database URL."""
+    with app_on(uri) as call:
+        return call("GET", "/ready").status

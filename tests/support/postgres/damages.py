@@ -1,5 +1,10 @@
 """What may be done to a migrated database, and what then differs from the models' isolation."""
 
+from collections.abc import Callable
+
+Change = Callable[[list[str]], str]
+"""Runs statements on a new migrated database, and returns its URI."""
+
 CALLER = "current_setting('app.user_id', true)"
 OWN = f"TO todo_app USING (user_id = {CALLER})"
 

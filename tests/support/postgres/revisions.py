@@ -7,11 +7,21 @@ from textwrap import indent
 import pytest
 
 from dev import ROOT
+from dev.lab.sql import run_sql
 
 EXISTING = sorted(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("0*.py"))
 NEWEST = EXISTING[-1]
 NEXT, SECOND, THIRD = (f"{int(NEWEST) + number:04}" for number in (1, 2, 3))
 """The numbers of the revisions that a test may add."""
+
+NOTHING_TO_DO = f"Nothing to do: the database is at revision {NEWEST}."
+"""What `migrate` says of a database that is at the newest revision and as the models say."""
+
+
+def revision_of(uri: str) -> str:
+    """Return the revision that a database is at."""
+    ((revision,),) = run_sql(uri, "SELECT version_num FROM alembic_version")
+    return str(revision)
 
 
 class Revisions:
