@@ -40,6 +40,7 @@ from tests.support.http.workload import (
     read,
     work,
 )
+from tests.support.postgres.clusters import of_port
 from tests.support.postgres.fault_scenario import UNKNOWN
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ class Database:
         self.uri = uri
         self.parts = parse_dsn(uri)
         self.proxy = RandomlyFaultyProxy(int(self.parts["port"]), self.seed)
-        self.proxied_uri = uri.replace(f":{self.parts['port']}/", f":{self.proxy.port}/")
+        self.proxied_uri = of_port(uri, self.proxy.port)
 
     def kill(self) -> None:
         """Kill the server, which its supervisor then restarts."""

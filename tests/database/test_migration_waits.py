@@ -24,6 +24,7 @@ from dev.postgres import Postgres
 from migrations import __main__ as program
 from migrations.__main__ import migrate
 from migrations.isolation import refuse_strangers
+from tests.support.postgres.clusters import of_port
 from tests.support.postgres.revisions import NEWEST, NEXT, Revisions, revision_of
 
 pytestmark = pytest.mark.slow
@@ -50,11 +51,6 @@ def new_process() -> Iterator[None]:
     extensions.set_wait_callback(callback)
 
 
-def through(proxy: Proxy, uri: str) -> str:
-    """Return the URI through a proxy."""
-    return uri.replace(f":{parse_dsn(uri)['port']}/", f":{proxy.port}/")
-
-
 def wait_until(is_true: Callable[[], Any]) -> Any:
     """Wait for a result that is true, and return it."""
     deadline = time.monotonic() + 30
@@ -76,7 +72,7 @@ def test_connecting_to_a_server_that_does_not_answer_ends(
     proxy = FaultyProxy(int(parse_dsn(uri)["port"]))
     proxy.fault = fault
     with pytest.raises(CommandError) as failed:
-        migrate(through(proxy, uri))
+        migrate(of_port(uri, proxy.port))
     assert str(failed.value) == (
         "The migration failed, and no revision was applied: "
         f"127.0.0.1 has not answered {what} for {seconds} s"
@@ -157,7 +153,7 @@ def test_a_migration_whose_statement_was_lost_on_the_way_ends(
 
     monkeypatch.setattr(program, "_step", forgotten_step)
     with pytest.raises(CommandError, match=r"127\.0\.0\.1 has not answered for more than 0\.5 s"):
-        migrate(through(proxy, uri))
+        migrate(of_port(uri, proxy.port))
     assert revision_of(uri) == NEWEST
 
 

@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 from alembic.util import CommandError
+from psycopg2.extensions import parse_dsn
 
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
 from tests.support.http.apps import ready_status
+from tests.support.postgres.clusters import of_port
 from tests.support.postgres.damages import HARMLESS, LOST, REPAIRED, REPORTED, Change
 from tests.support.postgres.revisions import NEWEST, NEXT, NOTHING_TO_DO, Revisions
 
@@ -135,9 +136,8 @@ def test_where_nothing_differs_a_migration_writes_nothing_and_waits_for_no_write
     change: Change,
 ) -> None:
     uri = change([])
-    parts = urlsplit(uri)
-    counter = TrafficCounter(parts.port or 0)
-    counted = uri.replace(f":{parts.port}/", f":{counter.port}/")
+    counter = TrafficCounter(int(parse_dsn(uri)["port"]))
+    counted = of_port(uri, counter.port)
 
     # This lock lets nobody else do more than read.
     lock = "LOCK todos, users, alembic_version IN EXCLUSIVE MODE"

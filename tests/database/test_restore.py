@@ -10,7 +10,7 @@ from alembic.util import CommandError
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on, ready_status
-from tests.support.postgres.clusters import BINARIES, OWNER, Uris, of_database
+from tests.support.postgres.clusters import BINARIES, EACH_VERSION, OWNER, Uris, of_database
 from tests.support.postgres.damages import Change
 from tests.support.postgres.revisions import NEWEST, NOTHING_TO_DO, revision_of
 
@@ -23,7 +23,6 @@ LOST = (
     "todo_app may not INSERT (id) on users"
 )
 """What a dump without the role does not bring along."""
-ON_SYSTEM = pytest.param("system", marks=pytest.mark.system_postgres)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_the_next_migration_heals_a_restored_database(
     assert_works_for_two_users(owner)
 
 
-@pytest.mark.parametrize("version", ["wheel", ON_SYSTEM])
+@pytest.mark.parametrize("version", EACH_VERSION)
 def test_an_owner_that_may_not_create_the_role_gets_the_sql_for_somebody_who_may(
     restore: Callable[[str, str], Uris], version: str
 ) -> None:
@@ -172,7 +171,7 @@ def new_migrated_todo(change: Change) -> str:
 # --- other owners ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["wheel", ON_SYSTEM])
+@pytest.fixture(params=EACH_VERSION)
 def migrated_uris(request: pytest.FixtureRequest, empty: Callable[[str], Uris]) -> Uris:
     """A migrated database of either version."""
     uris = empty(request.param)

@@ -21,7 +21,7 @@ from tests.support.documents.leaks import leaks
 from tests.support.documents.operations import operations_of
 from tests.support.documents.walk import new_caller
 from tests.support.http.apps import app_on
-from tests.support.postgres.clusters import empty_cluster, of_database
+from tests.support.postgres.clusters import EACH_VERSION, empty_cluster, of_database
 from todo_api.database import todos as repository
 from todo_api.database.engine import Database
 from todo_api.database.errors import DatabaseUnavailable
@@ -143,9 +143,7 @@ def test_a_value_named_like_a_setting_of_the_session_stays_what_it_is(migrated: 
 # --- login roles with BYPASSRLS, as on Neon -------------------------------------------------------
 
 
-@pytest.fixture(
-    scope="module", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
-)
+@pytest.fixture(scope="module", params=EACH_VERSION)
 def bypassing_owner(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URI of a login role with BYPASSRLS and without superuser rights.
 

@@ -7,7 +7,7 @@ from alembic.util import CommandError
 
 from dev.lab.sql import run_sql
 from migrations.__main__ import migrate
-from tests.support.postgres.clusters import OWNER, Uris
+from tests.support.postgres.clusters import EACH_VERSION, OWNER, Uris
 from tests.support.postgres.revisions import NOTHING_TO_DO
 
 # Whoever calls a function of the stranger writes the name of the role here.
@@ -39,7 +39,7 @@ VIEW = [
 ]
 
 
-@pytest.fixture(params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)])
+@pytest.fixture(params=EACH_VERSION)
 def uris(request: pytest.FixtureRequest, empty: Callable[[str], Uris]) -> Uris:
     """An empty database in which PUBLIC may create, as in PostgreSQL 14 and older."""
     owner, superuser = empty(request.param)

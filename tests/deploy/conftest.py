@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.aws.serverless import STAGES, Project
-from tests.support.postgres.clusters import neon_like
+from tests.support.postgres.clusters import EACH_VERSION, neon_like
 from tests.support.postgres.logins import created, new_stage
 
 
@@ -37,9 +37,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Projec
     return package
 
 
-@pytest.fixture(
-    scope="session", params=["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
-)
+@pytest.fixture(scope="session", params=EACH_VERSION)
 def cluster(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """The URIs of the owner and of a superuser of a migrated database.
 

@@ -14,14 +14,13 @@ from psycopg2.extensions import parse_dsn
 
 from dev.lab.sql import run_sql
 from tests.support.aws.fake_aws import Aws, Call
-from tests.support.aws.serverless import Project
+from tests.support.aws.serverless import KEY, Project
 from tests.support.postgres.logins import created
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
 
 OWNER = "/todo-api/dev/neon-database-url"
 RUNTIME = "/todo-api/dev/neon-database-url-runtime"
-KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
 
 
 @pytest.fixture

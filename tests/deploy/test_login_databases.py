@@ -11,7 +11,7 @@ from deploy.runtime_login import renew
 from dev.lab.proxy import FaultyProxy
 from dev.lab.sql import changed_database, run_sql
 from migrations.__main__ import migrate
-from tests.support.postgres.clusters import OWNER
+from tests.support.postgres.clusters import OWNER, of_port
 from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_database_that_is_away_for_the_login_is_an_error_and_changes_nothing(
     pooled = FaultyProxy(int(parse_dsn(owner)["port"]))
     monkeypatch.setattr("deploy.login_roles.direct_url", lambda _: owner)
     monkeypatch.setattr("deploy.runtime_login.direct_url", lambda _: owner)
-    through_pooler = owner.replace(f":{parse_dsn(owner)['port']}/", f":{pooled.port}/")
+    through_pooler = of_port(owner, pooled.port)
     login = created(through_pooler, stage)
     before = logins(owner, stage)
     pooled.fault = fault
@@ -59,11 +59,7 @@ def test_a_database_that_does_not_answer_the_owner_is_an_error_and_changes_nothi
     proxy = FaultyProxy(int(parse_dsn(owner)["port"]))
     proxy.fault = fault
     with pytest.raises(LoginError) as away:
-        renew(
-            owner.replace(f":{parse_dsn(owner)['port']}/", f":{proxy.port}/"),
-            stage,
-            MemoryParameter(),
-        )
+        renew(of_port(owner, proxy.port), stage, MemoryParameter())
     assert str(away.value) == (
         f"The owner's connection failed: 127.0.0.1 has not answered {what} for {seconds} s. "
         "Nothing was changed."

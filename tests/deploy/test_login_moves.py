@@ -11,7 +11,7 @@ from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
 from dev.lab.sql import run_sql
 from tests.support.http.apps import app_with
-from tests.support.postgres.clusters import neon_like
+from tests.support.postgres.clusters import neon_like, of_port
 from tests.support.postgres.logins import MemoryParameter, created
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_an_old_server_that_does_not_answer_is_named_with_what_to_do(
     silent.fault = fault
     login = created(owner, stage)
     port = silent.port if fault else free_port()
-    parameter = MemoryParameter(login.replace(f":{parse_dsn(owner)['port']}/", f":{port}/"))
+    parameter = MemoryParameter(of_port(login, port))
     _, note = renew(other_owner, stage, parameter)
     name = parse_dsn(login)["user"]
     assert note.startswith(

@@ -11,6 +11,8 @@ import pytest
 from tests.support.aws.authorizer import (
     AUDIENCE,
     ISSUER,
+    NO_AUDIENCE,
+    OPAQUE,
     assert_refused,
     event,
     json_response,
@@ -24,8 +26,6 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 """Tokens and keys of real providers, run on 28 November 2026, with users made for it."""
 
-OPAQUE = "it does not have three parts"
-NO_AUDIENCE = "it has no `aud`: ask the provider for an audience; in Keycloak"
 
 VERDICTS: dict[str, str | tuple[None, str]] = {
     "better-auth-default": "PGbIFAFj0yWgZxn79XxFuddLoXlNrxtz",

@@ -17,15 +17,14 @@ from tests.support.aws.authorizer import (
     AUDIENCE,
     ISSUER,
     KEYS_PATH,
+    NO_AUDIENCE,
+    OPAQUE,
     Provider,
     assert_refused,
     event,
     load,
 )
 from todo_api.api import identity
-
-NO_AUDIENCE = "it has no `aud`: ask the provider for an audience; in Keycloak"
-OPAQUE = "it does not have three parts"
 
 
 @pytest.fixture

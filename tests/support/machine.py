@@ -14,6 +14,8 @@ NODE_TOOLS = ROOT / "node_modules/.bin"
 """The programs of package.json, which `make` installs."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+"""The path of Chromium, or None."""
+
 CHROMIUM_OPTIONS = [
     "--headless",
     "--no-sandbox",  # Chromium has no sandbox for root
@@ -25,8 +27,6 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
     "--no-first-run",
 ]
-"""The path of Chromium, or None."""
-
 WITH_MOUNTS_OF_ITS_OWN = ("unshare", "--map-root-user", "--mount")
 """The prefix of a command that runs in its own mount namespace."""
 

