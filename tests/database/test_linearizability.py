@@ -24,14 +24,16 @@ from dev.lab.sql import run_sql
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.support.aws import handler_processes
-from tests.support.http.linearizability import (
+from tests.support.postgres.clusters import of_port
+from tests.support.postgres.fault_scenario import UNKNOWN
+from tests.support.postgres.linearizability import (
     Invocation,
     Operation,
     describe,
     is_linearizable,
     shortest,
 )
-from tests.support.http.workload import (
+from tests.support.postgres.workload import (
     FAULTS,
     MUTATIONS,
     PROCESSES,
@@ -40,8 +42,6 @@ from tests.support.http.workload import (
     read,
     work,
 )
-from tests.support.postgres.clusters import of_port
-from tests.support.postgres.fault_scenario import UNKNOWN
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from math import inf
 
 import pytest
 
-from tests.support.http.linearizability import Invocation, Operation, Todo, is_linearizable
 from tests.support.postgres.fault_scenario import NOT_EXECUTED, UNKNOWN
+from tests.support.postgres.linearizability import Invocation, Operation, Todo, is_linearizable
 
 OLD = '"2026-11-20T09:30:00.000001Z"'
 NEW = '"2026-11-20T09:30:00.000002Z"'

@@ -15,12 +15,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from tests.support.http.apps import app_with
+from tests.support.http.apps import URL_PARAMETER, app_with
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
-
-NAME = "/todo-api/test/neon-database-url"
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +72,7 @@ def test_an_answer_that_is_not_of_parameter_store_is_a_passing_failure(
 ) -> None:
     with _store(status, body) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        call = app_with(neon_database_url_parameter=NAME, database_timeout_seconds=25)
+        call = app_with(neon_database_url_parameter=URL_PARAMETER, database_timeout_seconds=25)
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"].endswith(":not-executed")
     assert database_failure(caplog) == ("database unavailable", "credentials", reason)
@@ -86,7 +84,7 @@ def test_a_slow_parameter_store_is_waited_for_no_longer_than_the_database(
     """Each byte arrives within boto3's own timeout, but the whole response would take 10 s."""
     with _store(200, b"." * 50, seconds_between_bytes=0.2) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        call = app_with(neon_database_url_parameter=NAME, database_timeout_seconds=0.5)
+        call = app_with(neon_database_url_parameter=URL_PARAMETER, database_timeout_seconds=0.5)
         waits: list[float] = []
         result = Future.result
 
@@ -107,8 +105,8 @@ def test_debug_logging_does_not_show_the_parameter(
 ) -> None:
     """`AWS_LAMBDA_LOG_LEVEL=DEBUG` sets the level of the root logger."""
     uri = new_migrated()
-    boto3.client("ssm").put_parameter(Name=NAME, Value=uri, Type="SecureString")
-    call = app_with(neon_database_url_parameter=NAME)
+    boto3.client("ssm").put_parameter(Name=URL_PARAMETER, Value=uri, Type="SecureString")
+    call = app_with(neon_database_url_parameter=URL_PARAMETER)
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
         assert call("GET", "/v1/todos", user="x").status == 200

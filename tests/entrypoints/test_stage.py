@@ -26,7 +26,7 @@ from tests.support.http.clients import Response
 from tests.support.http.http_server import serving
 from tests.support.http.servers import start_server
 from tests.support.http.stage import NAMES, ORIGINS, Stage
-from tests.support.http.stage_proxy import FAULTS, stage_proxy, token_of
+from tests.support.http.stage_proxy import FAULTS, stage_proxy, unsigned_jwt_of
 from tests.support.http.users import User
 from todo_api.api.openapi import _SECURITY_SCHEMES as SECURITY_SCHEMES
 
@@ -42,7 +42,7 @@ SMOKE = " ".join(
 )
 """The files of the tests of a quick run, because collecting all takes longer than running them."""
 
-USERS = {token_of(f"{name}@example"): f"{name}@example" for name in NAMES}
+USERS = {unsigned_jwt_of(f"{name}@example"): f"{name}@example" for name in NAMES}
 TOKENS = {f"{name.upper()}_TOKEN": token for name, token in zip(NAMES, USERS, strict=True)}
 """The variables that `make verify` reads for a stage with an authorizer."""
 
@@ -146,7 +146,7 @@ def authorized_stage(
         mode = {"IDENTITY_SOURCE": "authorizer", "PYTHONPATH": str(folder)}
         port = free_port()
         server = start_server(
-            port, environment | settings | mode, module="tests.support.http.stage_gateway"
+            port, environment | settings | mode, module="tests.support.aws.stage_gateway"
         )
         stack.callback(server.wait)
         stack.callback(server.terminate)
@@ -288,7 +288,7 @@ def test_url_of_a_stage_is_https_and_a_host(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens", [["", "x"], ["a.b.c", "a.b.c"], [token_of("one"), token_of("one")]]
+    "tokens", [["", "x"], ["a.b.c", "a.b.c"], [unsigned_jwt_of("one"), unsigned_jwt_of("one")]]
 )
 def test_tokens_are_those_of_two_users(tokens: list[str]) -> None:
     with pytest.raises(ValueError, match="ALICE_TOKEN and BOB_TOKEN must be"):

@@ -53,7 +53,7 @@ def allowed(policy: Any, requests: Sequence[Action], boundary: Any = None) -> di
         for each in requests
     ]
     document = json.dumps({"policy": policy, "boundary": boundary, "requests": shown})
-    command = ["node", str(ROOT / "tests/support/simulate_iam.cjs")]
+    command = ["node", str(ROOT / "tests/support/aws/simulate_iam.cjs")]
     outcome = subprocess.run(command, input=document, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     return dict(zip(map(str, requests), json.loads(outcome.stdout), strict=True))

@@ -9,6 +9,9 @@ from tests.support.http.clients import Api, Context, Response, invoke_app
 from todo_api.app import create_app
 from todo_api.settings import Settings
 
+URL_PARAMETER = "/todo-api/test/neon-database-url"
+"""The name of a parameter that holds the database URL, in Parameter Store."""
+
 
 def app_with(**settings: Any) -> Api:
     """Create the API in this process, with these settings."""

@@ -22,7 +22,7 @@ BODY_LIMIT = 5_000_000
 PATH_LIMIT = 8_000
 
 
-def token_of(user: str) -> str:
+def unsigned_jwt_of(user: str) -> str:
     """Return a JWT of this user, without a signature."""
     parts = [
         urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
@@ -31,7 +31,8 @@ def token_of(user: str) -> str:
     return ".".join([*parts, "unsigned"])
 
 
-def _own(status: int, message: str) -> Response:
+def gateway_response(status: int, message: str) -> Response:
+    """Return a response that API Gateway itself gives."""
     return Response(
         status, {"content-type": "application/json"}, json.dumps({"message": message}).encode()
     )
@@ -53,19 +54,19 @@ def stage_proxy(
     def respond(method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         number = next(requests)
         if number % 20 == 0:
-            return _own(429, "Too Many Requests")
+            return gateway_response(429, "Too Many Requests")
         if len(body) > BODY_LIMIT:
-            return _own(413, "Request Entity Too Large")
+            return gateway_response(413, "Request Entity Too Large")
         if len(path) > PATH_LIMIT:
-            return _own(414, "URI Too Long")
+            return gateway_response(414, "URI Too Long")
         if fault == "route missing" and path.endswith("/toggle"):
-            return _own(404, "Not Found")
+            return gateway_response(404, "Not Found")
         headers = {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
         headers |= {"X-Forwarded-Proto": "https", "X-Amzn-Trace-Id": f"Root={number}"}
         if users_by_token is not None and path.startswith("/v1/") and method != "OPTIONS":
             user = users_by_token.get(headers.pop("Authorization", "").removeprefix("Bearer "))
             if user is None:
-                return _own(401, "Unauthorized")
+                return gateway_response(401, "Unauthorized")
             headers["X-User-Id"] = user
         user = headers.get("X-User-Id", "")
         if fault == "another user's todo visible" and method == "GET" and path in owners:

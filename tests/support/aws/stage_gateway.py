@@ -1,6 +1,6 @@
 """An HTTP API with the Lambda authorizer of docs/extending/4-authorizer.patch on `/v1/{proxy+}`.
 
-Start it with `python -m tests.support.http.stage_gateway --port PORT`. The folder of authorizer.py
+Start it with `python -m tests.support.aws.stage_gateway --port PORT`. The folder of authorizer.py
 is on PYTHONPATH, and its settings are in the environment.
 """
 
@@ -14,13 +14,9 @@ from typing import Any
 from tests.support.aws.authorizer import event
 from tests.support.aws.gateway import Gateway
 from tests.support.http.clients import Response
+from tests.support.http.stage_proxy import gateway_response
 
 authorizer = importlib.import_module("authorizer")
-
-
-def _own(status: int, message: str) -> Response:
-    content = json.dumps({"message": message}).encode()
-    return Response(status, {"content-type": "application/json"}, content)
 
 
 @cache
@@ -38,13 +34,13 @@ class AuthorizingGateway(Gateway):
         if not self.path.startswith("/v1/") or self.command == "OPTIONS":
             return None  # the routes without an authorizer
         if "authorization" not in fields:
-            return _own(401, "Unauthorized")
+            return gateway_response(401, "Unauthorized")
         try:
             answer = _cached_answer(fields["authorization"])
         except authorizer.KeysUnavailable:
-            return _own(500, "Internal Server Error")
+            return gateway_response(500, "Internal Server Error")
         if not answer["isAuthorized"]:
-            return _own(403, "Forbidden")
+            return gateway_response(403, "Forbidden")
         return {"lambda": json.loads(json.dumps(answer["context"]))}
 
 

@@ -14,8 +14,8 @@ from dev.lab.proxy import FaultyProxy
 from tests.support.aws import handler_processes
 from tests.support.documents.openapi import OPERATIONS
 from tests.support.http.clients import Context
-from tests.support.http.linearizability import Invocation, Operation, Todo
 from tests.support.postgres.fault_scenario import UNKNOWN
+from tests.support.postgres.linearizability import Invocation, Operation, Todo
 from todo_api.database import errors
 from todo_api.database import todos as repository
 

@@ -16,7 +16,7 @@ from moto import mock_aws
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.sql import run_sql
-from tests.support.http.apps import app_with
+from tests.support.http.apps import URL_PARAMETER, app_with
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 from tests.support.http.clients import Api
 from todo_api.app import create_app
@@ -24,7 +24,6 @@ from todo_api.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
 
-NAME = "/todo-api/test/neon-database-url"
 FIRST = "first-s3cr3t-password"
 SECOND = "second-s3cr3t-password"
 
@@ -38,7 +37,7 @@ def store() -> Iterator[Store]:
     with mock_aws():
         client = boto3.client("ssm")
         yield lambda value: client.put_parameter(
-            Name=NAME, Value=value, Type="SecureString", Overwrite=True
+            Name=URL_PARAMETER, Value=value, Type="SecureString", Overwrite=True
         )
 
 
@@ -71,7 +70,7 @@ def rotate(migrated: str) -> Iterator[Rotate]:
 @pytest.fixture
 def call() -> Api:
     """The API with the name of the parameter, as first started."""
-    return app_with(neon_database_url_parameter=NAME)
+    return app_with(neon_database_url_parameter=URL_PARAMETER)
 
 
 def test_the_parameter_is_read_at_the_first_request_and_cached(
@@ -116,7 +115,7 @@ def test_the_parameter_is_read_at_most_once_more_in_each_request(
 
 def _assert_no_secret_logged(caplog: pytest.LogCaptureFixture) -> None:
     text = log_text(caplog)
-    assert not [secret for secret in (FIRST, SECOND, NAME) if secret in text]
+    assert not [secret for secret in (FIRST, SECOND, URL_PARAMETER) if secret in text]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_a_missing_parameter_or_one_without_a_url_is_misconfigured(
 def test_an_error_of_parameter_store_is_a_503_with_its_code_in_the_log(
     call: Api, requests: Mock, caplog: pytest.LogCaptureFixture, code: str, message: str
 ) -> None:
-    details = {"Code": code, "Message": f"User: {FIRST} is not authorized on {NAME}"}
+    details = {"Code": code, "Message": f"User: {FIRST} is not authorized on {URL_PARAMETER}"}
     error: Any = {"Error": details, "ResponseMetadata": {"HTTPStatusCode": 400}}
     requests.side_effect = ClientError(error, "GetParameter")
     assert_problem(call("GET", "/v1/todos", user="x"), 503)
