@@ -10,7 +10,7 @@ import pytest
 from tests.support.documents import pages
 from tests.support.documents.openapi import (
     OPERATIONS,
-    example_of,
+    body_example,
     request_for,
     request_to_new_item,
 )
@@ -71,7 +71,7 @@ def test_example_of_a_todo_is_the_response_to_the_request_example(lambda_api: Ap
     The examples of the parameters belong to the same todo.
     """
     response = lambda_api(**request_to_new_item(lambda_api, "createTodo"))
-    example = example_of(_documented_response("createTodo", response))
+    example = body_example(_documented_response("createTodo", response))
     assert _without_generated_values(response.json()) == _without_generated_values(example)
     public = TodoPublic.model_validate(example)
     assert public.model_dump(mode="json") == example

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws.serverless import STAGES, Project
+from tests.support.aws.serverless import STAGE_OPTIONS, Project
 from tests.support.postgres.clusters import EACH_VERSION, neon_like
 from tests.support.postgres.logins import created, new_stage
 
 
 @pytest.fixture
-def uri(new_migrated: Callable[[], str]) -> str:
+def migrated(new_migrated: Callable[[], str]) -> str:
     """The URI of a migrated database."""
     return new_migrated()
 
@@ -30,7 +30,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Projec
     @cache
     def package(stage: str) -> Project:
         project = Project(tmp_path_factory.mktemp(stage))
-        outcome = project.run("package", "--stage", stage, *STAGES[stage])
+        outcome = project.run("package", "--stage", stage, *STAGE_OPTIONS[stage])
         assert outcome.returncode == 0, outcome.stderr
         return project
 

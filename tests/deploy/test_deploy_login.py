@@ -24,9 +24,9 @@ RUNTIME = "/todo-api/dev/neon-database-url-runtime"
 
 
 @pytest.fixture
-def login(uri: str) -> str:
+def login(migrated: str) -> str:
     """The URI of a login that an earlier deploy has made."""
-    return created(uri, "dev")
+    return created(migrated, "dev")
 
 
 def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
@@ -35,9 +35,9 @@ def deploy(project: Project, aws: Aws, *options: str) -> CompletedProcess[str]:
 
 
 def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowhere(
-    project: Project, uri: str, login: str
+    project: Project, migrated: str, login: str
 ) -> None:
-    aws = Aws({OWNER: uri, RUNTIME: login})
+    aws = Aws({OWNER: migrated, RUNTIME: login})
     outcome = deploy(project, aws, "--param", "rotate=true")
     assert outcome.returncode == 0, outcome.stderr
     new = aws.parameters[RUNTIME]
@@ -45,7 +45,7 @@ def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowher
     assert run_sql(new, "SELECT rolsuper FROM pg_roles WHERE rolname = session_user") == [(False,)]
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(login)
-    assert aws.parameters[OWNER] == uri
+    assert aws.parameters[OWNER] == migrated
     assert aws.writes[0] == "ssm:PutParameter"
     (put,) = [call for call in aws.calls if call.action == "PutParameter"]
     assert put.parameters == {
@@ -63,16 +63,16 @@ def test_rotating_deploy_writes_a_new_login_before_the_stack_and_shows_it_nowher
         *files,
         *(call.body for call in aws.calls if call != put),
     ]
-    for url in (new, login, uri):
+    for url in (new, login, migrated):
         for secret in (url, parse_dsn(url)["password"]):
             assert not any(secret.encode() in content for content in shown)
 
 
-def test_deploy_keeps_a_login_that_works(project: Project, uri: str, login: str) -> None:
-    aws = Aws({OWNER: uri, RUNTIME: login})
+def test_deploy_keeps_a_login_that_works(project: Project, migrated: str, login: str) -> None:
+    aws = Aws({OWNER: migrated, RUNTIME: login})
     outcome = deploy(project, aws)
     assert outcome.returncode == 0, outcome.stderr
-    assert aws.parameters == {OWNER: uri, RUNTIME: login}
+    assert aws.parameters == {OWNER: migrated, RUNTIME: login}
     assert "ssm:PutParameter" not in aws.writes
     assert "cloudformation:ExecuteChangeSet" in aws.writes
 
@@ -95,15 +95,15 @@ def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_paramete
 
 
 @pytest.fixture
-def postgres_owner(uri: str) -> str:
+def postgres_owner(migrated: str) -> str:
     """The URI of a login that owns the tables, and may not create roles."""
-    name = parse_dsn(uri)["dbname"] + "_owner"
+    name = parse_dsn(migrated)["dbname"] + "_owner"
     tables = [
         f"ALTER TABLE {table} OWNER TO {name}" for table in ("users", "todos", "alembic_version")
     ]
-    run_sql(uri, f"CREATE ROLE {name} LOGIN PASSWORD 'of-the-test' IN ROLE todo_app", *tables)
-    run_sql(uri, f"GRANT ALL ON SCHEMA public TO {name}")
-    return uri.replace(f"postgres:{parse_dsn(uri)['password']}", f"{name}:of-the-test")
+    run_sql(migrated, f"CREATE ROLE {name} LOGIN PASSWORD 'of-the-test' IN ROLE todo_app", *tables)
+    run_sql(migrated, f"GRANT ALL ON SCHEMA public TO {name}")
+    return migrated.replace(f"postgres:{parse_dsn(migrated)['password']}", f"{name}:of-the-test")
 
 
 class ReadOnlyAws(Aws):
@@ -119,9 +119,9 @@ class ReadOnlyAws(Aws):
 
 
 def test_parameter_that_cannot_be_written_stops_the_deploy_and_the_old_login_works_on(
-    project: Project, uri: str, login: str
+    project: Project, migrated: str, login: str
 ) -> None:
-    aws = ReadOnlyAws({OWNER: uri, RUNTIME: login})
+    aws = ReadOnlyAws({OWNER: migrated, RUNTIME: login})
     outcome = deploy(project, aws, "--param", "rotate=true", "--param", f"database-url-key={KEY}")
     assert (outcome.returncode, aws.writes) == (1, ["ssm:PutParameter"])
     output = " ".join((outcome.stdout + outcome.stderr).split())
@@ -144,9 +144,9 @@ class SilentAws(Aws):
 
 
 def test_parameter_store_that_does_not_answer_stops_the_deploy_and_the_old_login_works_on(
-    project: Project, uri: str, login: str
+    project: Project, migrated: str, login: str
 ) -> None:
-    aws = SilentAws({OWNER: uri, RUNTIME: login})
+    aws = SilentAws({OWNER: migrated, RUNTIME: login})
     outcome = deploy(project, aws, "--param", "rotate=true")
     assert (outcome.returncode, set(aws.writes)) == (1, {"ssm:PutParameter"})
     output = " ".join((outcome.stdout + outcome.stderr).split())

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.aws.deployer import (
     BOUNDARY,
-    FORBIDDEN,
+    FORBIDDEN_ACTIONS,
     FUNCTIONS,
     LOGS,
     PARAMETERS,
@@ -29,9 +29,9 @@ pytestmark = [pytest.mark.node, pytest.mark.slow]
 def test_the_role_may_not_become_another_or_reach_what_is_not_its_own() -> None:
     policy, _ = policies("branch")
 
-    results = allowed(policy, FORBIDDEN)
+    results = allowed(policy, FORBIDDEN_ACTIONS)
 
-    assert len(results) == len(FORBIDDEN)
+    assert len(results) == len(FORBIDDEN_ACTIONS)
     assert [request for request, result in results.items() if result] == []
 
 
@@ -136,7 +136,7 @@ KEY = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/6f1d2c3b"
 def test_a_function_may_not_do_more_than_the_boundary_whatever_its_own_policy_says() -> None:
     _, boundary = policies("branch")
     requests = [
-        *FORBIDDEN,
+        *FORBIDDEN_ACTIONS,
         Action("ssm:GetParameter", f"{PARAMETERS}branch-pr-7/neon-database-url"),
         Action("ssm:GetParameter", f"{PARAMETERS}prod/neon-database-url-runtime"),
         Action("ssm:PutParameter", f"{PARAMETERS}branch-pr-7/neon-database-url-runtime"),

@@ -135,15 +135,15 @@ def test_queries_consist_of_commands_and_functions_of_logs_insights() -> None:
 
 
 def test_queries_read_only_fields_levels_and_messages_that_the_log_has(
-    uri: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    migrated: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_sql(uri, "ALTER TABLE todos RENAME TO gone")
+    run_sql(migrated, "ALTER TABLE todos RENAME TO gone")
     nobody = f"postgresql://x:y@127.0.0.1:{free_port()}/z"
-    for database in (uri, nobody):
+    for database in (migrated, nobody):
         with app_on(database, database_timeout_seconds=0.5) as call:
             call("GET", "/v1/todos", user="x")
             call("GET", "/ready")
-    with monkeypatch.context() as patch, app_on(uri) as call:
+    with monkeypatch.context() as patch, app_on(migrated) as call:
         patch.setattr(TodoRepository, "list", None)
         call("GET", "/v1/todos", user="x")
 
@@ -171,12 +171,12 @@ def test_the_query_for_one_request_finds_it_by_our_id_and_by_lambdas() -> None:
     assert re.findall(r"(\w+) = ", query.partition("```")[0]) == ["request_id", "requestId"]
 
 
-def test_the_query_for_sessions_shows_an_open_transaction(uri: str) -> None:
+def test_the_query_for_sessions_shows_an_open_transaction(migrated: str) -> None:
     (query,) = [text for language, text in blocks(PAGE) if language == "sql"]
-    with closing(psycopg2.connect(uri)) as session, session.cursor() as cursor:
+    with closing(psycopg2.connect(migrated)) as session, session.cursor() as cursor:
         cursor.execute("SELECT FROM todos")
 
-        ((pid, _, state, *_, blocked_by, last_query),) = run_sql(uri, query)
+        ((pid, _, state, *_, blocked_by, last_query),) = run_sql(migrated, query)
 
         assert (pid, state) == (session.info.backend_pid, "idle in transaction")
         assert (blocked_by, last_query) == ([], "SELECT FROM todos")

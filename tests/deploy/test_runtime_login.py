@@ -32,7 +32,7 @@ def test_the_login_has_no_attribute_and_no_role_except_todo_app(login: str) -> N
     assert run_sql(login, on_objects) == []
 
 
-FORBIDDEN = [
+FORBIDDEN_STATEMENTS = [
     "DROP TABLE todos",
     "DROP TABLE alembic_version",
     "DROP OWNED BY neondb_owner",
@@ -77,7 +77,7 @@ FORBIDDEN = [
 def test_no_sql_of_the_login_drops_alters_or_truncates_a_table_or_widens_its_rights(
     owner: str, login: str, role: str
 ) -> None:
-    for statement in FORBIDDEN:
+    for statement in FORBIDDEN_STATEMENTS:
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run_sql(login, f"SET ROLE {role}", statement)
     assert run_sql(owner, "SELECT to_regclass('todos')::text, to_regclass('users')::text") == [

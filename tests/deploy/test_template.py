@@ -16,7 +16,7 @@ from syrupy.assertion import SnapshotAssertion
 from deploy import build
 from dev import ROOT
 from tests.support.aws.cloudformation import findings
-from tests.support.aws.serverless import CANARY, KEY, STAGES, Project
+from tests.support.aws.serverless import CANARY, KEY, STAGE_OPTIONS, Project
 from todo_api.settings import Settings
 
 pytestmark = [pytest.mark.node, pytest.mark.slow]
@@ -29,7 +29,7 @@ WITH_CLAIMS_OF_THEIR_OWN = {
 """The types of the resources that test_alarms.py is about."""
 
 
-@pytest.fixture(scope="module", params=STAGES)
+@pytest.fixture(scope="module", params=STAGE_OPTIONS)
 def stage(request: pytest.FixtureRequest) -> str:
     """Each stage in turn."""
     return str(request.param)

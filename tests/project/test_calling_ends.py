@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.documents.calling import BLOCKS, GATEWAY, TypeScriptModule
+from tests.support.documents.calling import BLOCKS, SHOWN_GATEWAY, TypeScriptModule
 from tests.support.documents.pages import ADDRESS, shown
 from tests.support.http.users import User
 from tests.support.machine import NODE_TOOLS
@@ -66,7 +66,7 @@ def test_axios_retries_a_create_with_its_key_and_creates_one_todo(
     module: TypeScriptModule, dora: User
 ) -> None:
     script = f"const created = {AXIOS_CREATE} return created.data;"
-    found, server = module.run(dora, _axios_api(dora) + script, shown(GATEWAY))
+    found, server = module.run(dora, _axios_api(dora) + script, shown(SHOWN_GATEWAY))
     (failed, sent) = server.seen("Idempotency-Key")
     assert failed[:3] == ("POST", "/v1/todos", 503)
     assert sent == ("POST", "/v1/todos", 201, failed[3])
@@ -91,6 +91,6 @@ def test_axios_ends_the_pause_between_tries_when_the_caller_cancels(
         {ABORTED_IN_THE_PAUSE}
         return (await thrown(api.get("/v1/todos", {{ signal: caller.signal }}))).name;
     """
-    found, server = module.run(dora, _axios_api(dora) + script, shown(GATEWAY))
+    found, server = module.run(dora, _axios_api(dora) + script, shown(SHOWN_GATEWAY))
     assert found == "CanceledError"
     assert server.seen() == [("GET", "/v1/todos", 503)]

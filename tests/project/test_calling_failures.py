@@ -15,9 +15,9 @@ from dev.lab.proxy import FaultyProxy
 from tests.support.documents.calling import (
     BLOCKS,
     HTTPX,
-    NOT_EXECUTED,
     PROBLEM,
-    UNKNOWN,
+    SHOWN_503,
+    SHOWN_504,
     TypeScriptModule,
 )
 from tests.support.documents.pages import ADDRESS, Shell, assert_as_shown, commands, relay, shown
@@ -113,7 +113,7 @@ def test_failed_create_is_as_shown_and_is_retried_after_a_second_with_its_key(
         ("POST", "/v1/todos", 201, "k-1"),
     ]
     failed, created = server.exchanges
-    assert_as_shown(failed.response, NOT_EXECUTED if fault == REFUSED else UNKNOWN)
+    assert_as_shown(failed.response, SHOWN_503 if fault == REFUSED else SHOWN_504)
     assert created.time - failed.time >= 1
     assert ("idempotency-replayed" in created.response.headers) is (fault == AFTER)
     assert eve.list() == [found]
@@ -222,7 +222,7 @@ def test_failed_edit_is_retried_and_applied_once(
 def test_retry_throws_the_last_error_after_four_attempts(
     module: TypeScriptModule, dora: User
 ) -> None:
-    retry_at_once = replace(shown(NOT_EXECUTED), headers={"retry-after": "0"})
+    retry_at_once = replace(shown(SHOWN_503), headers={"retry-after": "0"})
     script = """
         const error = await thrown(page.create("k", { title: "x" }));
         return [error.type, error.retryAfter];
@@ -237,7 +237,7 @@ def test_retry_throws_the_last_error_after_four_attempts(
 def test_retry_throws_at_once_where_a_person_has_to_act_first(
     module: TypeScriptModule, dora: User
 ) -> None:
-    misconfigured = replace(shown(NOT_EXECUTED), headers={"retry-after": "60"})
+    misconfigured = replace(shown(SHOWN_503), headers={"retry-after": "60"})
     script = 'return (await thrown(page.create("k", { title: "x" }))).retryAfter;'
     found, server = module.run(dora, script, misconfigured)
     assert found == 60

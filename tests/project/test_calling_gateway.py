@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.documents.calling import GATEWAY, PAGE, TypeScriptModule
+from tests.support.documents.calling import PAGE, SHOWN_GATEWAY, TypeScriptModule
 from tests.support.documents.pages import shown
 from tests.support.http.clients import Response
 from tests.support.http.users import User
@@ -30,7 +30,7 @@ def _gateway_response(status: int) -> Response:
 
     API Gateway's 413 is plain text.
     """
-    response = replace(shown(GATEWAY), status=status)
+    response = replace(shown(SHOWN_GATEWAY), status=status)
     return replace(response, body=b"Too large") if status == 413 else response
 
 

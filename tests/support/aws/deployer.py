@@ -46,7 +46,7 @@ def policies(environment: str) -> tuple[Any, Any]:
     return substituted(policy["PolicyDocument"], parameters), substituted(most, parameters)
 
 
-FORBIDDEN = [
+FORBIDDEN_ACTIONS = [
     # To be somebody else
     Action("iam:CreateRole", OWN_ROLE),
     Action("iam:CreateRole", OWN_ROLE, bounded_by(OTHER_POLICY)),

@@ -30,7 +30,7 @@ with zipfile.ZipFile(output, "w") as archive:
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/6f1d2c3b-0000-4000-8000-000000000000"
-STAGES: dict[str, list[str]] = {
+STAGE_OPTIONS: dict[str, list[str]] = {
     "dev": [],
     "prod": ["--param", "identity-source=authorizer"],
     "branch-login": [

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "calling.md"
 FETCH = ROOT / "docs" / "client.ts"
 HTTPX = ROOT / "docs" / "client.py"
 BLOCKS = blocks(PAGE)
-NOT_EXECUTED, UNKNOWN, GATEWAY = [
+SHOWN_503, SHOWN_504, SHOWN_GATEWAY = [
     text
     for (before, _), (language, text) in pairwise(BLOCKS)
     if language == "http" and before != "sh"

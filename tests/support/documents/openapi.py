@@ -18,7 +18,7 @@ OPERATIONS: dict[str, Operation] = {
 """Each operation, by `operationId`."""
 
 
-def example_of(part: dict[str, Any]) -> dict[str, Any]:
+def body_example(part: dict[str, Any]) -> dict[str, Any]:
     """A JSON object made of the examples of the fields in a request or response body."""
     reference: str = part["content"]["application/json"]["schema"]["$ref"]
     fields = SCHEMAS[reference.removeprefix("#/components/schemas/")]["properties"]
@@ -31,7 +31,7 @@ def request_for(operation_id: str, item_id: str) -> dict[str, Any]:
     path = operation.path.replace("{id}", item_id)
     request: dict[str, Any] = {"method": operation.method, "path": path, "user": "alice"}
     if operation.has_body:
-        request["json"] = example_of(operation.description["requestBody"])
+        request["json"] = body_example(operation.description["requestBody"])
     return request
 
 
