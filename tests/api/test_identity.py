@@ -224,7 +224,7 @@ def test_sub_that_cannot_be_a_user_id_is_rejected_wherever_it_stands(
         ({"jwt": "zoe", "lambda": ["sub", "zoe"], "claims": "sub"}, None),
     ],
 )
-def test_two_subs_that_differ_name_nobody(
+def test_several_subs_name_a_user_only_if_they_are_equal(
     create_as: Callable[[EventMaker, object], Response], authorizer: object, user: str | None
 ) -> None:
     response = create_as(http_api_event, authorizer)

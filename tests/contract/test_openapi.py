@@ -1,4 +1,4 @@
-"""The OpenAPI document: generation, descriptions, schemas, linters and /docs."""
+"""The OpenAPI document: generation, descriptions, schemas and linters."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""The checker of linearizability finds a wrong history, and explains a right one.
+"""The checker of linearizability accepts a linearizable history, and refuses a wrong one.
 
-A right history that it does not explain would fail test_linearizability.py only now and then.
+A checker that refuses a linearizable one would fail test_linearizability.py only now and then.
 """
 
 from dataclasses import replace
@@ -74,10 +74,10 @@ NOT_LINEARIZABLE = {
 
 
 @pytest.mark.parametrize("history", LINEARIZABLE.values(), ids=LINEARIZABLE)
-def test_the_checker_explains(history: list[Operation]) -> None:
+def test_a_linearizable_history_is_accepted(history: list[Operation]) -> None:
     assert is_linearizable(history)
 
 
 @pytest.mark.parametrize("history", NOT_LINEARIZABLE.values(), ids=NOT_LINEARIZABLE)
-def test_the_checker_does_not_explain(history: list[Operation]) -> None:
+def test_a_wrong_history_is_refused(history: list[Operation]) -> None:
     assert not is_linearizable(history)

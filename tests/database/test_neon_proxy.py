@@ -50,7 +50,7 @@ def test_it_takes_both_kinds_of_tls_and_of_scram(
 @pytest.mark.parametrize(
     ("offered", "is_accepted"), [(["postgresql"], True), ([], True), (["h2"], False)]
 )
-def test_another_protocol_gets_an_alert(
+def test_only_postgresqls_or_no_protocol_is_accepted(
     neon: NeonProxy, offered: list[str], *, is_accepted: bool, is_direct: bool
 ) -> None:
     context = ssl.create_default_context(cafile=str(neon.ca))

@@ -2,13 +2,11 @@
 
 import pytest
 import sqlalchemy as sa
-from sqlmodel import SQLModel
 
 from todo_api.database.isolation import owner_of, table_isolations
 from todo_api.models import tables
 
-METADATA = SQLModel.metadata
-assert tables.Todo.metadata is METADATA
+METADATA = tables.Todo.metadata
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=str)

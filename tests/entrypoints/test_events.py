@@ -13,6 +13,8 @@ from tests.support.http.assertions import assert_problem
 from tests.support.http.clients import Api, invoke
 from tests.support.http.users import User, new_user
 
+pytestmark = pytest.mark.usefixtures("lambda_api")  # it sets the handler's environment
+
 ALL = "/v1/todos"
 TODO = b'{"title": "Gr\xc3\xbc\xc3\x9fe \xf0\x9f\x8c\xb1", "description": "", "is_completed": true}'
 
@@ -26,11 +28,10 @@ EVENTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 @pytest.fixture(params=[*EVENTS, "local server"])
-def api(request: pytest.FixtureRequest, lambda_api: Api, local_api: Api) -> Api:
+def api(request: pytest.FixtureRequest, local_api: Api) -> Api:
     """The API, through each entry point."""
     if request.param == "local server":
         return local_api
-    assert lambda_api  # this fixture sets the handler's environment
     make_event = EVENTS[request.param]
     return Api(lambda *parts: invoke(make_event(*parts)))
 
@@ -137,7 +138,6 @@ def test_paths_below_a_base_path_mapping_of_a_rest_api_are_not_found(carol: User
 
 
 @pytest.mark.parametrize("make_event", EVENTS.values(), ids=EVENTS)
-@pytest.mark.usefixtures("lambda_api")
 def test_request_id_is_the_clients_if_valid_and_the_gateways_otherwise(
     make_event: Callable[..., dict[str, Any]],
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dev.lab.events import function_url_event, http_api_event, rest_api_event
-from tests.support.http.clients import Api, invoke
+from tests.support.http.clients import invoke
 
 HOSTS = ["x:", "a:b:c", "[", "[::1", "", ":", "x:443,80", "\u00fc"]
 PORTS = ["443,80", "abc", "", "-1", "4" * 5_000]
@@ -14,10 +14,8 @@ STATUSES = {"/health": 200, "/docs": 200, "/openapi.json": 200, "/nowhere": 404}
 
 
 @pytest.mark.parametrize("make_event", [http_api_event, rest_api_event, function_url_event])
-def test_no_host_port_or_protocol_makes_an_event_fail(
-    lambda_api: Api, make_event: Callable[..., Any]
-) -> None:
-    assert lambda_api
+@pytest.mark.usefixtures("lambda_api")
+def test_no_host_port_or_protocol_makes_an_event_fail(make_event: Callable[..., Any]) -> None:
     odd_headers = [
         *(("Host", host) for host in HOSTS),
         *(("X-Forwarded-Proto", host) for host in HOSTS),
