@@ -87,7 +87,7 @@ def test_owner_without_createrole_stops_the_deploy_with_the_sql_and_the_paramete
     failed = f"The step for the login in the parameter {RUNTIME} failed, and nothing is deployed"
     assert failed in output
     create_login = (
-        r'CREATE ROLE "todo_app_dev_\w{8}" LOGIN NOINHERIT IN ROLE todo_app PASSWORD \'…\''
+        r'CREATE ROLE "todo_app_dev_\w{8}" LOGIN NOINHERIT IN ROLE "todo_app" PASSWORD \'…\''
     )
     assert re.search(f"run: {create_login}; COMMENT ON ROLE", output)
     assert "Traceback" not in output
