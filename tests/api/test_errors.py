@@ -46,7 +46,8 @@ def test_constraint_violation_returns_500_without_showing_the_row(
 ) -> None:
     # The title contains error texts of PgBouncer and PostgreSQL that are reported as 503.
     title = f"{CANARY} query_wait_timeout: password authentication failed"
-    sql("ALTER TABLE todos ADD CONSTRAINT no_canary CHECK (title NOT LIKE '%canary%')")
+    # NOT VALID: other tests leave such titles behind.
+    sql("ALTER TABLE todos ADD CONSTRAINT no_canary CHECK (title NOT LIKE '%canary%') NOT VALID")
     try:
         assert_problem(
             carol("POST", "/v1/todos", json={"title": title, "description": CANARY}), 500

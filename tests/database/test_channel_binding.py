@@ -13,7 +13,7 @@ import trustme
 from alembic.util import CommandError
 
 from deploy.login_check import verification_warning
-from dev.lab.neon_proxy import HOST, NeonProxy, neon_proxy
+from dev.lab.neon_proxy import HOST, NeonProxy
 from dev.postgres import NOBODY, Postgres
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
@@ -63,11 +63,11 @@ def server_with_tls() -> Iterator[str]:
             )
 
 
-@pytest.fixture(scope="module")
-def in_between(migrated: str) -> Iterator[NeonProxy]:
+@pytest.fixture
+def in_between(neon: NeonProxy) -> NeonProxy:
     """Somebody between us and the database, with a certificate of their own."""
-    with neon_proxy(migrated) as proxy:
-        yield proxy
+    neon.passwords.clear()
+    return neon
 
 
 @pytest.mark.system_postgres

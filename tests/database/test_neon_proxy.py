@@ -115,6 +115,7 @@ def test_it_hands_on_few_parameters_and_reads_the_text_as_utf8(
 def test_it_asks_for_a_cleartext_password_only_of_a_client_that_names_no_endpoint(
     neon: NeonProxy,
 ) -> None:
+    neon.passwords.clear()
     by_address = neon.uri("require").replace(HOST, "127.0.0.1")
     assert failure(by_address).endswith(f"ERROR:  {NO_ENDPOINT}\n")
     password = parse_dsn(by_address)["password"]
