@@ -151,10 +151,15 @@ def environment(path_to_database: tuple[str, TrafficCounter]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def lambda_api(environment: dict[str, str]) -> Api:
-    """The API through the Lambda handler, after a first request."""
-    os.environ |= environment
+    """The API through the Lambda handler, after a first request.
+
+    Only that one imports the handler, which reads the environment.
+    """
     call = Api(through_lambda)
-    call("GET", "/v1/todos", user="first-request")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        call("GET", "/v1/todos", user="first-request")
     return call
 
 
@@ -210,11 +215,10 @@ def either_api(request: pytest.FixtureRequest) -> Api:
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials for a fake AWS, and no database URL, which `lambda_api` leaves behind."""
+    """Credentials for a fake AWS."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)
 
 
 # --- the Lambda zip -------------------------------------------------------------------------------

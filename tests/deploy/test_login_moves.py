@@ -35,7 +35,6 @@ def test_an_instance_that_runs_moves_with_its_next_request(
 ) -> None:
     parameter = MemoryParameter(created(owner, stage))
     monkeypatch.setattr("todo_api.app.url_reader", lambda *_: parameter.read)
-    monkeypatch.delenv("NEON_DATABASE_URL", raising=False)  # other tests set it
     call = app_with(neon_database_url_parameter="/of/the/test")
     assert call("POST", "/v1/todos", user=stage, json={"title": "before"}).status == 201
     old = parameter.value

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,19 +93,28 @@ def test_the_step_for_the_functions_login_does_not_see_libpqs_variables(
     assert parameter.value.startswith("postgresql://todo_app_branch_")
 
 
-def test_the_local_server_takes_only_the_settings_from_its_file(
-    database: str, tmp_path: Path
+def test_the_local_server_takes_only_settings_from_its_file_and_the_environment_wins(
+    database: str, sql: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / ".env"
-    lines = {**VARIABLES, "NEON_DATABASE_URL": database, "PYTHONPATH": "nothing"}
+    lines = {
+        **VARIABLES,
+        "NEON_DATABASE_URL": database,
+        "CORS_ORIGINS": "https://file.example",
+        "PYTHONPATH": "nothing",
+    }
     file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    environment = {"CORS_ORIGINS": "https://environment.example"}
+    headers = {"Origin": "https://environment.example"}
     port = free_port()
 
-    with start_server(port, {}, "--env-file", str(file)) as server:
-        response = Api(through_http(port))("GET", "/v1/todos", user="nobody")
+    with start_server(port, environment, "--env-file", str(file)) as server:
+        call = Api(through_http(port))
+        response = call("POST", "/v1/todos", user="of-file", json={"title": "x"}, headers=headers)
         server.terminate()
 
-    assert response.json() == {"items": [], "next_cursor": None}
+    assert sql("SELECT title FROM todos WHERE user_id = 'of-file'") == [("x",)]
+    assert response.headers["access-control-allow-origin"] == "https://environment.example"
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -13,21 +12,6 @@ from tests.support.http.servers import start_server
 from todo_api.settings import Settings
 
 EXAMPLE = (ROOT / ".env.example").read_text()
-
-
-def test_local_server_reads_the_env_file_and_the_environment_wins(
-    database: str, tmp_path: Path
-) -> None:
-    file = tmp_path / ".env"
-    file.write_text("IDENTITY_SOURCE=authorizer\nCORS_ORIGINS=https://file.example\n")
-    environment = {"NEON_DATABASE_URL": database, "CORS_ORIGINS": "https://environment.example"}
-    port = free_port()
-    with start_server(port, environment, "--env-file", str(file)) as server:
-        headers = {"Origin": "https://environment.example"}
-        response = Api(through_http(port))("GET", "/v1/todos", user="alice", headers=headers)
-        server.terminate()
-    assert response.status == 401
-    assert response.headers["access-control-allow-origin"] == "https://environment.example"
 
 
 def test_make_run_reads_the_env_file_of_the_clone() -> None:
