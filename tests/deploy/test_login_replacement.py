@@ -3,6 +3,7 @@
 import secrets
 import traceback
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import psycopg2
 import pytest
@@ -174,9 +175,11 @@ def test_no_error_shows_the_new_password(
     cluster: tuple[str, str], stage: str, fault: str, undo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, superuser = cluster
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda _: "t0p-s3cr3t")
+    generate = Mock(return_value="t0p-s3cr3t")
+    monkeypatch.setattr(secrets, "token_urlsafe", generate)
     with changed_database(superuser, fault, undo), pytest.raises(LoginError) as raised:
         renew(owner, stage, MemoryParameter())
+    generate.assert_called()
     assert "t0p-s3cr3t" not in "".join(traceback.format_exception(raised.value))
 
 
