@@ -70,8 +70,7 @@ class Refusal:
     """What the next clients are refused with."""
 
     message: str
-    stage: Literal["before SCRAM", "in SCRAM", "after AuthenticationOk", "in the statement"]
-    """The last one is PgBouncer's, which the proxy only forwards."""
+    stage: Literal["before SCRAM", "in SCRAM", "after AuthenticationOk"]
     times: float = math.inf
 
 
@@ -231,26 +230,17 @@ class _Session:
             with socket.create_connection(("127.0.0.1", upstream)) as server:
                 self._log_in(Connection(server), client_key)
                 self._client.flush()
-                if self._is_refused_at("in the statement"):
-                    self._client.read()
-                    self._refuse_at("in the statement", "FATAL", "08P01")
                 _forward(self._client.socket, server)
         except Refused as refused:
-            self._client.write_error(*refused.args)
+            self._client.write_error(str(refused))
             self._client.flush()
 
-    def _is_refused_at(self, stage: str) -> bool:
+    def _refuse_at(self, stage: str) -> None:
+        """Refuse the client if this is the stage for it."""
         refusal = self._proxy.refusal
-        return refusal is not None and refusal.stage == stage and refusal.times > 0
-
-    def _refuse_at(self, stage: str, *details: str) -> None:
-        """Refuse the client if this is the stage for it.
-
-        The details are severity and SQLSTATE, where they are not the proxy's.
-        """
-        if self._proxy.refusal and self._is_refused_at(stage):
-            self._proxy.refusal.times -= 1
-            raise Refused(self._proxy.refusal.message, *details)
+        if refusal and refusal.stage == stage and refusal.times > 0:
+            refusal.times -= 1
+            raise Refused(refusal.message)
 
     def _authenticate(self) -> bytes:
         """Ask for the password, and return the client's key."""

@@ -43,9 +43,9 @@ class Connection:
 class Client(Connection):
     """The server's end of a client's connection."""
 
-    def write_error(self, message: str, severity: str = "ERROR", sqlstate: str = "XX000") -> None:
-        """Append an error, by default as Neon's proxy makes it."""
-        self._written += error_response(severity, sqlstate, message)
+    def write_error(self, message: str) -> None:
+        """Append an error, as Neon's proxy makes it."""
+        self._written += error_response("ERROR", "XX000", message)
 
     def write_authentication(self, code: int, content: bytes = b"") -> None:
         """Append what the server asks for, or says of the password."""

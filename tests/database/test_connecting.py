@@ -28,6 +28,8 @@ USELESS = [
     'password authentication failed for user "user"',
     'database "db" does not exist',
     'role "user" does not exist',
+    'role "user" is not permitted to log in',
+    'permission denied for database "db"',
 ]
 PASSING = [
     "the database system is starting up",

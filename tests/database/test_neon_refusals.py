@@ -1,7 +1,6 @@
 """What Neon's proxy refuses with: which of it is retried, and what the log says.
 
-The proxy refuses inside TLS, before SCRAM, in it, or together with AuthenticationOk. PgBouncer also
-refuses in answer to the statement.
+The proxy refuses inside TLS, before SCRAM, in it, or together with AuthenticationOk.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from dev.lab.neon_proxy import NeonProxy, Refusal
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem, database_failure, log_text
 
-Stage = Literal["before SCRAM", "in SCRAM", "after AuthenticationOk", "in the statement"]
+Stage = Literal["before SCRAM", "in SCRAM", "after AuthenticationOk"]
 
 # The texts are in https://github.com/neondatabase/neon/tree/main/proxy/src, but for those of its
 # control plane, whose source is not public: they are from public logs.
@@ -108,32 +107,3 @@ def test_what_does_not_pass_in_time_is_unavailable(
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert traffic.statements == []
     assert database_failure(caplog) == ("database unavailable", "connect", f"ERROR:  {message}")
-
-
-@pytest.mark.parametrize(
-    ("message", "outcome", "status"),
-    [
-        ("query_wait_timeout", "not-executed", 503),
-        (
-            "server login has been failing, try again later (server_login_retry)",
-            "not-executed",
-            503,
-        ),
-        ("terminating connection due to administrator command", "outcome-unknown", 504),
-    ],
-)
-def test_a_statement_that_pgbouncer_has_not_sent_on_is_not_executed(
-    refusing: NeonProxy,
-    caplog: pytest.LogCaptureFixture,
-    message: str,
-    outcome: str,
-    status: int,
-) -> None:
-    refusing.refusal = Refusal(message, "in the statement")
-    with app_on(refusing.documented_uri()) as call, refusing.counter.watch() as traffic:
-        problem = assert_problem(
-            call("POST", "/v1/todos", user="x", json={"title": "Buy milk"}), status
-        )
-    assert problem["type"] == f"urn:todo-api:problem:database-unavailable:{outcome}"
-    assert (traffic.connections, traffic.statements) == (1, [])
-    assert database_failure(caplog) == ("database unavailable", "execute", f"FATAL:  {message}")

@@ -79,22 +79,6 @@ def _attempts(caplog: pytest.LogCaptureFixture) -> int:
 
 # --- a server's texts -----------------------------------------------------------------------------
 
-# PostgreSQL's. Those of Neon's proxy are in test_neon_refusals.py.
-MISTAKES = ['role "todo" is not permitted to log in', 'permission denied for database "todo"']
-
-
-@pytest.mark.parametrize("message", MISTAKES)
-def test_a_refusal_that_stays_is_not_retried(
-    message: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with refusing_server(message) as server, app_on(server.uri) as call:
-        response = call("GET", "/v1/todos", user="x")
-
-    assert_problem(response, 503)
-    assert response.headers["retry-after"] == "60"
-    assert database_failure(caplog) == ("database misconfigured", "connect", f"FATAL:  {message}")
-    assert server.connections == 1
-
 
 def test_an_unknown_refusal_is_tried_three_times_and_is_not_called_a_mistake(
     caplog: pytest.LogCaptureFixture,
@@ -134,7 +118,7 @@ FATAL = {
 
 
 @pytest.mark.parametrize("message", FATAL)
-def test_a_statement_that_a_pooler_has_not_sent_on_is_not_executed(
+def test_the_text_that_ends_a_connection_decides_whether_the_statement_may_have_run(
     scenario: FaultScenario, message: str
 ) -> None:
     with app_on(scenario.uri()) as call:
