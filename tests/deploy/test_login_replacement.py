@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable
 from unittest.mock import Mock
 
-import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
@@ -200,10 +199,3 @@ def test_an_owners_password_with_a_question_mark_is_replaced_like_any_other(
     ):
         login = created(owner.replace("of-the-test", "which?one"), stage)
     assert run_sql(login, "SELECT session_user::text") == [(user(login),)]
-
-
-def test_a_login_that_was_refused_is_refused_for_every_client(owner: str, stage: str) -> None:
-    old = created(owner, stage)
-    created(owner, stage, old, rotate=True)
-    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
-        psycopg2.connect(old)
