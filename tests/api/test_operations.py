@@ -209,16 +209,9 @@ def test_health_and_ready_return_200_without_a_user(
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
-        ("/v1/todos", {}, 200),
-        ("/v1/todos?limit=1", {}, 200),
         ("/v1/todos?limit=0", {}, 422),
         ("/v1/todos", {"X-User-Id": ""}, 401),
-        ("/v1/todos/{id}", {}, 200),
-        ("/v1/todos/{id}", {"If-None-Match": "*"}, 304),
-        ("/v1/todos/00000000-0000-4000-8000-000000000000", {}, 404),
         ("/v1/todos/{id}/toggle", {}, 405),
-        ("/health", {}, 200),
-        ("/ready", {}, 200),
         ("/openapi.json", {}, 200),
         ("/nowhere", {}, 404),
     ],
