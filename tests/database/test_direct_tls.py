@@ -80,7 +80,7 @@ def test_direct_tls_is_tried_again_after_some_minutes(
     neon: NeonProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "DIRECT_TLS_OFF_SECONDS", 0)
-    with app_on(neon.uri()) as call:
+    with app_on(neon.uri(), database_timeout_seconds=2) as call:
         with monkeypatch.context() as moment, neon.counter.watch() as failed:
             moment.setattr(neon, "direct_tls", "hang up")
             assert call("GET", "/v1/todos", user="x").status == 503

@@ -16,7 +16,11 @@ from tests.support.postgres.logins import MemoryParameter, created, logins, user
 
 pytestmark = pytest.mark.slow
 
+# Where the proxy answers for the server, its version does not matter.
+on_one_version = pytest.mark.parametrize("cluster", ["wheel"], indirect=True)
 
+
+@on_one_version
 @pytest.mark.parametrize("fault", ["silent", "reset, then silent"])
 def test_a_database_that_is_away_for_the_login_is_an_error_and_changes_nothing(
     owner: str, stage: str, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -43,6 +47,7 @@ def test_a_database_that_is_away_for_the_login_is_an_error_and_changes_nothing(
     assert logins(owner, stage) == before
 
 
+@on_one_version
 @pytest.mark.parametrize(
     ("fault", "what", "seconds"),
     [("silent", "an attempt to connect", 0.5), ("frozen before the query", "a statement", 3)],
