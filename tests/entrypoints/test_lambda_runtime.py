@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,6 @@ from tests.support.aws.zip import LAMBDA_PYTHON, PATH_WITH_UV, TARGET
 from tests.support.documents.operations import Operation
 from tests.support.documents.traffic import each_operation, traffic_of, traffic_of_refused
 from tests.support.http.clients import Api, response_of
-from tests.support.http.requests import WITHOUT_DATABASE
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
@@ -89,24 +87,6 @@ def test_each_operation_works_with_one_statement_or_none(
         assert (each.connections, each.statements) == (needed, needed)
     for each in refused.values():
         assert (each.connections, each.statements) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "arguments", "status"), WITHOUT_DATABASE.values(), ids=WITHOUT_DATABASE
-)
-def test_a_request_without_database_access_opens_no_connection(
-    function: Function,
-    wire: TrafficCounter,
-    method: str,
-    path: str,
-    arguments: dict[str, Any],
-    status: int,
-) -> None:
-    request = {"user": "zoe", **arguments}
-    with wire.watch() as traffic:
-        response = _api(function)(method, path, **request)
-    assert response.status == status
-    assert (traffic.connections, traffic.statements) == (0, [])
 
 
 def test_log_line_is_json_with_lambdas_and_our_request_id(function: Function) -> None:
