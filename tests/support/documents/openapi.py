@@ -1,11 +1,12 @@
 """The OpenAPI document: its operations, and requests made of its examples."""
 
 import json
+import re
 from typing import Any
 
 from dev import ROOT
 from tests.support.documents.operations import Operation, operations_in
-from tests.support.documents.walk import Caller
+from tests.support.documents.walk import Caller, path_with
 from tests.support.http.clients import Api
 
 PATH = ROOT / "docs/openapi.json"
@@ -25,10 +26,10 @@ def body_example(part: dict[str, Any]) -> dict[str, Any]:
     return {name: field["examples"][0] for name, field in fields.items()}
 
 
-def request_for(operation_id: str, item_id: str) -> dict[str, Any]:
-    """The request to an item that the examples of an operation make."""
+def request_for(operation_id: str, *ids: str) -> dict[str, Any]:
+    """The request that the examples of an operation make, with these ids in its path."""
     operation = OPERATIONS[operation_id]
-    path = operation.path.replace("{id}", item_id)
+    path = path_with(operation.path, ids)
     request: dict[str, Any] = {"method": operation.method, "path": path, "user": "alice"}
     if operation.has_body:
         request["json"] = body_example(operation.description["requestBody"])
@@ -41,21 +42,26 @@ def request_to_new_item(call: Api, operation_id: str) -> dict[str, Any]:
     operation = OPERATIONS[operation_id]
     body = {option: "example" for option in operation.options if option.place == "body"}
     new = caller.own(operation_id, operation, body)
-    request = request_for(operation_id, "".join(new.ids))
+    request = request_for(operation_id, *new.ids)
     if operation.has_body:
         request["json"] = {option.name: value for option, value in new.values.items()}
     return request
 
 
-def new_referenced_item(call: Api, operation_id: str) -> str | None:
-    """The ID of a new item that this operation is about and another refers to, if any can."""
+def ids_of_referenced_item(call: Api, operation_id: str) -> tuple[str, ...]:
+    """The ids in this operation's path for a new item that another refers to, if any can."""
     caller = _examples_user(call)
-    collection = OPERATIONS[operation_id].path.partition("/{id}")[0]
+    collection = OPERATIONS[operation_id].path.rpartition("/{")[0]
     for operation in caller.operations:
-        if operation.method == "POST" and not operation.ids and operation.path != collection:
-            caller.create(operation, operation.path)
-    ids = [str(item.id) for item in caller.items if item.path.startswith(f"{collection}/")]
-    return ids[0] if ids else None
+        if operation.creates and operation.path != collection:
+            parents = caller.create_items_in_path(operation)
+            caller.create(operation, operation.path, [str(parent.id) for parent in parents])
+    pattern = re.sub(r"{\w+}", "([^/]+)", collection) + "/([^/]+)"
+    for item in caller.items:
+        found = re.fullmatch(pattern, item.path)
+        if found:
+            return found.groups()
+    return ()
 
 
 def _examples_user(call: Api) -> Caller:

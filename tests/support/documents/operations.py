@@ -57,6 +57,11 @@ class Operation:
         return "503" in self.description["responses"]
 
     @property
+    def creates(self) -> bool:
+        """Whether it adds an item to a collection."""
+        return self.method == "POST" and "201" in self.description["responses"]
+
+    @property
     def ids(self) -> list[str]:
         """The names of the ids in the path."""
         return re.findall(r"{(\w+)}", self.path)

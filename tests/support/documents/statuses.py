@@ -5,10 +5,10 @@ from uuid import uuid4
 
 from tests.support.documents.openapi import (
     OPERATIONS,
-    new_referenced_item,
-    request_for,
+    ids_of_referenced_item,
     request_to_new_item,
 )
+from tests.support.documents.walk import path_with
 from tests.support.http.clients import Api
 
 CHANGES: dict[int, dict[str, Any]] = {
@@ -33,16 +33,19 @@ def request_that_causes(status: int, call: Api, operation_id: str) -> dict[str, 
 
     It causes another status if the document does not list this one for the operation.
     """
+    operation = OPERATIONS[operation_id]
     change = CHANGES[status]
     request = request_to_new_item(call, operation_id) | change
     if "body" in change:
         request.pop("json", None)
-    item_id = change.get("path")
+    if "path" in change:
+        ids = [change["path"]] * len(operation.ids)
+        request["path"] = path_with(operation.path, ids)
     if status == 409:
-        item_id = new_referenced_item(call, operation_id)
-    if item_id is not None:
-        request["path"] = request_for(operation_id, item_id)["path"]
-    if status == 422 and not OPERATIONS[operation_id].ids:
+        referenced = ids_of_referenced_item(call, operation_id)
+        if referenced:
+            request["path"] = path_with(operation.path, referenced)
+    if status == 422 and not operation.ids:
         if "json" in request:
             request["json"] = {"unknown": 1}
         else:

@@ -84,7 +84,7 @@ class Caller:
         for option, value in request.values.items():
             values[option.place][option.name] = value
         query = {name: _text(value) for name, value in values["query"].items()}
-        path = _path(operation.path, request.ids)
+        path = path_with(operation.path, request.ids)
         if query:
             path += f"?{urlencode(query, doseq=True)}"
         headers = {name: _text(value) for name, value in values["header"].items()}
@@ -117,13 +117,10 @@ class Caller:
             CannotSend: the document does not say how.
         """
         self._references.clear()
-        item = None
-        ids: list[str] = []
-        for parameter in operation.ids:
-            collection = operation.path.partition(f"/{{{parameter}}}")[0]
-            item = self.create(operation, collection, ids)
-            ids.append(str(item.id))
-        request = self._with_values(Request(name, operation, choices, tuple(ids)), item)
+        items = self.create_items_in_path(operation)
+        ids = tuple(str(item.id) for item in items)
+        request = Request(name, operation, choices, ids)
+        request = self._with_values(request, items[-1] if items else None)
         for option, choice in choices.items():
             if option.name == "cursor":
                 request = request.with_value(option, self._cursor(request))
@@ -143,6 +140,15 @@ class Caller:
         """Return what the API answers about the items of the last request."""
         responses = [self.api("GET", item.path, user=self.user_id) for item in self.items]
         return [(response.status, response.body) for response in responses]
+
+    def create_items_in_path(self, operation: Operation) -> list[Item]:
+        """Create an item for each id in the path of an operation, each in the one before it."""
+        items: list[Item] = []
+        for parameter in operation.ids:
+            collection = operation.path.partition(f"/{{{parameter}}}")[0]
+            ids = [str(item.id) for item in items]
+            items.append(self.create(operation, collection, ids))
+        return items
 
     def create(self, operation: Operation, collection: str, ids: Sequence[str] = ()) -> Item:
         """Create an item for an operation, with every query parameter and member of the body."""
@@ -195,7 +201,7 @@ class Caller:
         created = response.json()
         if "id" not in created:
             raise CannotSend(f"{operation.name}: the response of {creation.name} has no id")
-        path = f"{_path(collection, ids)}/{created['id']}"
+        path = f"{path_with(collection, ids)}/{created['id']}"
         item = Item(path, created["id"], response.headers.get("etag"))
         self.items.append(item)
         self.ids.add(str(item.id))
@@ -228,12 +234,16 @@ class Caller:
 
 
 def new_caller(name: str, api: Api) -> Caller:
-    """Return a user of this name with two items in each collection."""
+    """Return a user of this name with two items in each collection.
+
+    Those of a nested collection are in the same item of the collection before it.
+    """
     caller = Caller(api, api.user_id(name), operations_of(api))
     for operation in caller.operations:
-        if operation.method == "POST" and not operation.ids:
+        if operation.creates:
+            ids = [str(item.id) for item in caller.create_items_in_path(operation)]
             for _ in range(2):
-                caller.create(operation, operation.path)
+                caller.create(operation, operation.path, ids)
     return caller
 
 
@@ -265,7 +275,8 @@ def missing_like(item_id: Any) -> str:
     return str(uuid4())
 
 
-def _path(path: str, ids: Sequence[str]) -> str:
+def path_with(path: str, ids: Sequence[str]) -> str:
+    """Return the path of an operation with these ids."""
     for item_id in ids:
         path = re.sub(r"{\w+}", quote(item_id, safe=""), path, count=1)
     return path
