@@ -1,6 +1,6 @@
 """What the walk over the API's operations cannot send, it names. Tried on documents of its own."""
 
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from tests.support.documents.walk import Caller
 from tests.support.http.clients import Api, Response
 
 TEXT: dict[str, Any] = {"type": "string", "examples": ["x"]}
+FIXED: dict[str, Any] = {"type": "string", "enum": ["x"]}
 WITHOUT_EXAMPLE: dict[str, Any] = {"type": "string"}
 
 
@@ -61,7 +62,7 @@ def test_options_are_sent_alone_and_together() -> None:
 def test_ids_and_references_are_those_of_new_items() -> None:
     received = _sent(
         {
-            "/v1/lists": {"post": _operation(title=TEXT)},
+            "/v1/lists": {"post": _operation(title=FIXED)},
             "/v1/lists/{list_id}/todos": {"get": _operation()},
             "/v1/todos": {"get": _operation(("query", "list_id", WITHOUT_EXAMPLE))},
         }
@@ -74,6 +75,32 @@ def test_ids_and_references_are_those_of_new_items() -> None:
         ("POST", "/v1/lists", "{}"),
         ("GET", "/v1/todos?list_id=7", None),
     ]
+
+
+def test_texts_of_bodies_differ_within_their_schema() -> None:
+    sent = _sent(
+        {
+            "/v1/a": {
+                "post": _operation(
+                    free=TEXT,
+                    short={"type": "string", "maxLength": 6, "examples": ["abcdef"]},
+                    tiny={"type": "string", "maxLength": 1, "examples": ["x"]},
+                    code={"type": "string", "pattern": "^[a-z]+$", "examples": ["abc"]},
+                    time={"type": "string", "format": "date", "examples": ["2026-11-20"]},
+                    nullable={"anyOf": [TEXT, {"type": "null"}]},
+                    filtered=TEXT,
+                    fixed=FIXED,
+                ),
+                "get": _operation(("query", "filtered", TEXT)),
+            },
+            "/v1/a/{id}": {"get": _operation()},
+        }
+    )
+    *_, first, second = [loads(body) for method, _, body in sent if method == "POST"]
+    different = {name for name in first if first[name] != second[name]}
+    assert different == {"free", "short", "nullable"}
+    assert len(first["short"]) == len(second["short"]) == 6
+    assert (first["code"], first["tiny"], first["filtered"]) == ("abc", "x", "x")
 
 
 @pytest.mark.parametrize(

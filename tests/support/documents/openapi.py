@@ -37,20 +37,23 @@ def request_for(operation_id: str, *ids: str) -> dict[str, Any]:
 
 
 def request_to_new_item(call: Api, operation_id: str) -> dict[str, Any]:
-    """The same to a new item, with references to new items in place of those of the examples."""
-    caller = _examples_user(call)
+    """The same of a new user to a new item, with references to new items.
+
+    The user is new, because a value of the examples may be unique.
+    """
+    caller = _caller(call, call.user_id("alice"))
     operation = OPERATIONS[operation_id]
     body = {option: "example" for option in operation.options if option.place == "body"}
     new = caller.own(operation_id, operation, body)
-    request = request_for(operation_id, *new.ids)
-    if operation.has_body:
-        request["json"] = {option.name: value for option, value in new.values.items()}
+    request = request_for(operation_id, *new.ids) | {"user": caller.user_id}
+    for option in new.references:
+        request["json"][option.name] = new.values[option]
     return request
 
 
-def ids_of_referenced_item(call: Api, operation_id: str) -> tuple[str, ...]:
-    """The ids in this operation's path for a new item that another refers to, if any can."""
-    caller = _examples_user(call)
+def ids_of_referenced_item(call: Api, operation_id: str, user_id: str) -> tuple[str, ...]:
+    """The ids in this operation's path for a user's item that another refers to, if any can."""
+    caller = _caller(call, user_id)
     collection = OPERATIONS[operation_id].path.rpartition("/{")[0]
     for operation in caller.operations:
         if operation.creates and operation.path != collection:
@@ -64,5 +67,5 @@ def ids_of_referenced_item(call: Api, operation_id: str) -> tuple[str, ...]:
     return ()
 
 
-def _examples_user(call: Api) -> Caller:
-    return Caller(call, "alice", list(OPERATIONS.values()))
+def _caller(call: Api, user_id: str) -> Caller:
+    return Caller(call, user_id, list(OPERATIONS.values()))

@@ -42,7 +42,7 @@ def request_that_causes(status: int, call: Api, operation_id: str) -> dict[str, 
         ids = [change["path"]] * len(operation.ids)
         request["path"] = path_with(operation.path, ids)
     if status == 409:
-        referenced = ids_of_referenced_item(call, operation_id)
+        referenced = ids_of_referenced_item(call, operation_id, request["user"])
         if referenced:
             request["path"] = path_with(operation.path, referenced)
     if status == 422 and not operation.ids:

@@ -2,7 +2,7 @@
 
 Values are the document's examples, except for what belongs to the caller: ids come from a POST to
 the path before them, cursors from a page, entity tags from the item, and a `list_id` from a POST to
-`/v1/lists`.
+`/v1/lists`. Texts of bodies have a number, because a value may be unique.
 """
 
 import json
@@ -18,6 +18,7 @@ from tests.support.documents.operations import (
     CannotSend,
     Operation,
     Option,
+    Schema,
     example_of,
     operations_of,
     variants,
@@ -168,7 +169,9 @@ class Caller:
             elif choice == "current":
                 values[option] = self._etag(request, item)
             elif option.name != "cursor":
-                values[option] = _value(request.operation, option, choice)
+                value = _value(request.operation, option, choice)
+                is_free = option.place == "body" and option.name not in self._filters
+                values[option] = numbered(value, option.schema) if is_free else value
         return replace(request, values=values, references=tuple(references))
 
     def _collection(self, option: Option) -> str | None:
@@ -206,6 +209,12 @@ class Caller:
         self.items.append(item)
         self.ids.add(str(item.id))
         return item
+
+    @property
+    def _filters(self) -> set[str]:
+        """The names of all query parameters: items have to match their examples."""
+        options = [option for each in self.operations for option in each.options]
+        return {option.name for option in options if option.place == "query"}
 
     def _etag(self, request: Request, item: Item | None) -> str:
         if item is None or item.etag is None:
@@ -257,6 +266,18 @@ def _value(operation: Operation, option: Option, choice: str) -> Any:
     if choice in ("new", "repeated", "reused"):
         return f"{example}-{next(_numbers)}"
     return example
+
+
+def numbered(example: Any, schema: Schema) -> Any:
+    """Return the example of a text with a number at its end, if the schema lets any text pass."""
+    (schema,) = schema.get("anyOf", [schema])[:1]  # the other is null
+    if not isinstance(example, str) or schema.keys() & {"format", "enum", "const"}:
+        return example
+    number = f" {next(_numbers)}"
+    length = schema.get("maxLength", len(example) + len(number))
+    text = f"{example[: max(0, length - len(number))]}{number}"
+    is_valid = len(text) <= length and re.search(schema.get("pattern", ""), text)
+    return text if is_valid else example
 
 
 def _with_another_body(request: Request) -> Request:
