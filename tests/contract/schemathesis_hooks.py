@@ -27,9 +27,8 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bo
 
     An HTTP API cuts the path there, so another operation matches.
     """
-    return os.environ["ENTRY_POINT"] == "local" or "?" not in unquote(
-        str(case.path_parameters.get("id"))
-    )
+    ids = [unquote(str(value)) for value in case.path_parameters.values()]
+    return os.environ["ENTRY_POINT"] == "local" or "?" not in "".join(ids)
 
 
 @schemathesis.hook
@@ -41,11 +40,12 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__:
     """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    for name in ("title", "description"):
-        if isinstance(case.body, dict) and isinstance(text := case.body.get(name), str):
-            case.body[name] = re.sub(r"[\x00-\x1f]", "", text).strip() or "x"
     if isinstance(case.body, dict):
-        case.body = {name: value for name, value in case.body.items() if not name.endswith("_id")}
+        case.body = {
+            name: _without_control_characters(value)
+            for name, value in case.body.items()
+            if not name.endswith("_id")
+        }
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{next(_keys)}"
     if "cursor" in case.query:
@@ -54,6 +54,12 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__:
             case.query["cursor"] = cursor
         else:
             del case.query["cursor"]
+
+
+def _without_control_characters(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"[\x00-\x1f]", "", value).strip() or "x"
 
 
 @schemathesis.hook
