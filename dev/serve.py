@@ -4,7 +4,6 @@ It has a PostgreSQL of its own unless `NEON_DATABASE_URL` is set.
 """
 
 import argparse
-import logging
 import multiprocessing
 import os
 import socket
@@ -23,6 +22,7 @@ from dotenv import dotenv_values  # a dependency of pydantic-settings
 from uvicorn.supervisors.basereload import BaseReload
 
 from dev import ROOT
+from dev.log import LineFormatter
 from dev.postgres import Postgres, PostgresError
 from todo_api.settings import Settings, SettingsError, drop_libpq_variables
 
@@ -46,24 +46,6 @@ BANNER = """
 
   Ctrl-C stops it; the rows stay.
 """
-
-
-class LineFormatter(logging.Formatter):
-    """Formats a log record as one line, with its `extra` as `name=value` at the end."""
-
-    _usual = frozenset(vars(logging.makeLogRecord({}))) | {
-        "message",
-        "asctime",
-        "color_message",
-        "taskName",
-    }
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        extra = [
-            f"{name}={value}" for name, value in vars(record).items() if name not in self._usual
-        ]
-        return " ".join([super().format(record), *extra])
 
 
 def application() -> "FastAPI":

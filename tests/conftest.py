@@ -30,7 +30,7 @@ from tests.support.http.stage import ORIGINS, Stage, tokens
 from tests.support.http.users import User, new_user
 from tests.support.postgres.clusters import of_database
 
-pytest_plugins = ("tests.support.passes",)
+pytest_plugins = ("tests.support.passes", "tests.support.failure_log")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
