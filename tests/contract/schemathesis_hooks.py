@@ -12,6 +12,9 @@ from urllib.parse import unquote
 import schemathesis
 from schemathesis.specs.openapi import _auth_retry
 
+from tests.support.documents.openapi import OPERATIONS
+from tests.support.documents.walk import numbered
+
 # The check `ignored_auth` sends an invalid credential and expects 401. In header mode every string
 # of visible ASCII characters is a valid user ID, so the invalid one contains spaces.
 _auth_retry.INVALID_CREDENTIAL = "not a user id"
@@ -19,6 +22,16 @@ _auth_retry.INVALID_CREDENTIAL = "not a user id"
 _keys = count()
 _cursors: dict[tuple[str, ...], str] = {}
 """The last cursor in a response of each list operation, by filters."""
+
+_texts: set[str] = set()
+"""Those that were sent."""
+
+_schemas = {
+    (f"{operation.method} {operation.path}", option.name): option.schema
+    for operation in OPERATIONS.values()
+    for option in operation.options
+    if option.place == "body"
+}
 
 
 @schemathesis.hook
@@ -35,14 +48,14 @@ def filter_case(_: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bo
 def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__: Any) -> None:
     """Correct positive cases.
 
-    No control characters, a new idempotency key each time, only real cursors, and no references:
-    the document cannot say which items exist.
+    No control characters, no text twice, because it may be unique, a new idempotency key each time,
+    only real cursors, and no references: the document cannot say which items exist.
     """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if isinstance(case.body, dict):
         case.body = {
-            name: _without_control_characters(value)
+            name: _valid(case.operation.label, name, value)
             for name, value in case.body.items()
             if not name.endswith("_id")
         }
@@ -56,10 +69,14 @@ def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], **__:
             del case.query["cursor"]
 
 
-def _without_control_characters(value: Any) -> Any:
+def _valid(label: str, name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return re.sub(r"[\x00-\x1f]", "", value).strip() or "x"
+    text = re.sub(r"[\x00-\x1f]", "", value).strip() or "x"
+    if text in _texts:
+        text = numbered(text, _schemas.get((label, name), {}))
+    _texts.add(text)
+    return text
 
 
 @schemathesis.hook
