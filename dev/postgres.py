@@ -16,7 +16,6 @@ import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
+
+from dev.ports import free_port
 
 NOBODY = 65534
 TIMEOUT_SECONDS = 5
@@ -115,7 +116,7 @@ class Supervisor:
             self.prefix, self.credentials = self._unprivileged()
             if not self.data.exists():
                 self._initialize()
-            self.port = _free_port()  # no sooner, or another process may have it by now
+            self.port = free_port()  # no sooner, or another process may have it by now
             self._serve()
         except OSError as error:
             raise PostgresError(
@@ -265,12 +266,6 @@ def wheel_binaries() -> Path:
     if package is None or package.origin is None:
         raise PostgresError("The PostgreSQL binaries are not installed: run this through make.")
     return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def acquire(file: IO[str], seconds: float) -> bool:

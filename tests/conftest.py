@@ -18,9 +18,9 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from dev.lab.pgbouncer import counted_path
-from dev.lab.ports import free_port
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from dev.postgres import Postgres
 from migrations.__main__ import migrate
 from tests.support.aws.zip import build_zip

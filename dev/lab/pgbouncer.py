@@ -21,9 +21,9 @@ import trustme
 from psycopg2.extensions import parse_dsn
 from psycopg2.extras import RealDictCursor
 
-from dev.lab.ports import free_port
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 
 BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/opt/homebrew/bin")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dev.lab.ports import free_port
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from migrations.__main__ import migrate
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import CANARY, assert_problem, log_text

@@ -13,7 +13,7 @@ import pytest
 from schemathesis.checks import CHECKS, load_all_checks
 
 from dev import ROOT
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from tests.support.aws.gateway import token_of
 from tests.support.documents.openapi import OPERATIONS
 from tests.support.http.clients import Api, through_http

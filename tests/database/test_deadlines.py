@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from dev.lab.events import http_api_event
-from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
+from dev.ports import free_port
 from tests.support.http.apps import app_on
 from tests.support.http.assertions import assert_problem
 from tests.support.http.clients import Context, invoke_app

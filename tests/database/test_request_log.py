@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dev.lab.ports import free_port
 from dev.lab.sql import changed_database
+from dev.ports import free_port
 from tests.support.http.apps import app_on
 from tests.support.postgres.fault_scenario import FaultScenario
 

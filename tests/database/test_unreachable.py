@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 
 from dev import ROOT
-from dev.lab.ports import free_port
 from dev.lab.proxy import unresponsive_port
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from tests.support.http.apps import app_on
 from tests.support.machine import IN_A_NETWORK_OF_ITS_OWN
 from tests.support.postgres.fault_scenario import (

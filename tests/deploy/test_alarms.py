@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.aws.serverless import TOPIC, Project
 from tests.support.http.apps import app_on

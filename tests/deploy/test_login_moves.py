@@ -7,9 +7,9 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from deploy.runtime_login import renew
-from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from tests.support.http.apps import app_with
 from tests.support.postgres.clusters import neon_like, of_port
 from tests.support.postgres.logins import MemoryParameter, created

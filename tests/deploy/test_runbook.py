@@ -11,8 +11,8 @@ import yaml
 from awslambdaric.bootstrap import make_error
 
 from dev import ROOT
-from dev.lab.ports import free_port
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from tests.support.aws.log_lines import lambda_log_lines
 from tests.support.documents.pages import blocks
 from tests.support.http.apps import app_on

@@ -9,7 +9,7 @@ import pytest
 
 from deploy import runtime_login
 from dev.lab.events import http_api_event
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from migrations import __main__ as migrations
 from tests.support.http.clients import Api, Context, invoke_app, through_http
 from tests.support.http.servers import start_server

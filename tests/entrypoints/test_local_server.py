@@ -17,8 +17,8 @@ import pytest
 
 from dev import ROOT
 from dev.check_machine import lacking
-from dev.lab.ports import free_port
 from dev.lab.sql import run_sql
+from dev.ports import free_port
 from dev.postgres import Postgres, acquire
 from tests.support.http.clients import Api, through_http
 from tests.support.http.servers import start_server

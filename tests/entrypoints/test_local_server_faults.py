@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from dev import ROOT
-from dev.lab.ports import free_port
 from dev.lab.sql import changed_database
+from dev.ports import free_port
 from dev.postgres import Postgres, acquire
 from tests.support.http.servers import start_server
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from tests.support.http.clients import Api, through_http
 from tests.support.postgres.revisions import NEWEST, NEXT, SECOND
 from tests.support.project.copies import Copy

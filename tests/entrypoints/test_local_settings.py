@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from dev import ROOT
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from tests.support.http.clients import Api, through_http
 from tests.support.http.servers import start_server
 from todo_api.settings import Settings

@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from dev import ROOT
-from dev.lab.ports import free_port
+from dev.ports import free_port
 from tests.support.aws.authorizer import AUDIENCE, ISSUER, Provider, extract
 from tests.support.http.clients import Response
 from tests.support.http.http_server import serving

@@ -10,8 +10,8 @@ from textwrap import dedent
 
 import pytest
 
-from dev.lab.ports import free_port
 from dev.lab.proxy import FaultyProxy
+from dev.ports import free_port
 from tests.support.documents.calling import (
     BLOCKS,
     HTTPX,
