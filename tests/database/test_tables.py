@@ -1,7 +1,10 @@
 """The models' tables: whose rows they hold, and how they refer to each other."""
 
+from collections.abc import Iterable, Iterator
+
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from todo_api.database.isolation import owner_of, table_isolations
 from todo_api.models import tables
@@ -54,6 +57,79 @@ def test_a_foreign_key_between_owned_tables_without_the_owner_is_found() -> None
         info=owned,
     )
     assert _across_users(metadata) == ["items (list_id)"]
+
+
+def _unique_across_users(metadata: sa.MetaData) -> list[str]:
+    """Return the keys of owned tables by which a row may clash with another owner's.
+
+    PostgreSQL compares with the rows of all users: the clash would tell a user what another has.
+    """
+    found = []
+    for table in metadata.sorted_tables:
+        owner = owner_of(table)
+        if owner is None:
+            continue
+        for name, parts in _unique_keys(table):
+            if not any(part is table.columns[owner] for part in parts):
+                found.append(f"{table.name}: {name}")
+    return sorted(found)
+
+
+def _unique_keys(table: sa.Table) -> Iterator[tuple[object, Iterable[object]]]:
+    """Yield name and parts of each, but for a primary key that the server makes.
+
+    No user can choose the value of such a key, so none can try another's.
+    """
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.PrimaryKeyConstraint):
+            if any(column.server_default is None for column in constraint.columns):
+                yield constraint.name, constraint.columns
+        elif isinstance(constraint, sa.UniqueConstraint | ExcludeConstraint):
+            yield constraint.name, constraint.columns
+    for index in table.indexes:
+        if index.unique:
+            yield index.name, index.expressions
+
+
+def test_no_row_clashes_with_a_row_of_another_owner() -> None:
+    assert _unique_across_users(METADATA) == []
+
+
+def test_a_unique_key_without_the_owner_is_found() -> None:
+    metadata = sa.MetaData()
+    owned = {"owner": "user_id"}
+    name = sa.Column("name", sa.Text)
+    sa.Table(
+        "lists",
+        metadata,
+        sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()),
+        sa.Column("user_id", sa.Text),
+        name,
+        sa.UniqueConstraint("name", name="names"),
+        sa.UniqueConstraint("user_id", "name", name="own names"),
+        ExcludeConstraint(("name", "="), name="excluded names"),
+        ExcludeConstraint(("user_id", "="), ("name", "="), name="excluded own names"),
+        sa.Index("lower names", sa.func.lower(name), unique=True),
+        sa.Index("names by index", "name", unique=True),
+        sa.Index("own names by index", "name", "user_id", unique=True),
+        sa.Index("not unique", "name"),
+        info=owned,
+    )
+    sa.Table(
+        "tags",
+        metadata,
+        sa.Column("user_id", sa.Text),
+        sa.Column("name", sa.Text),
+        sa.PrimaryKeyConstraint("name", name="chosen names"),
+        info=owned,
+    )
+    assert _unique_across_users(metadata) == [
+        "lists: excluded names",
+        "lists: lower names",
+        "lists: names",
+        "lists: names by index",
+        "tags: chosen names",
+    ]
 
 
 @pytest.mark.parametrize("info", [{}, {"owner": "user_id", "shared": True}, {"shared": False}])

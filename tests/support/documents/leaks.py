@@ -28,6 +28,8 @@ def leaks(
             for anothers, missing in _attempts(request, intruder):
                 response = intruder.send(anothers)
                 answer = f"{request.name}: {response.status} {response.body.decode()}"
+                if response.status >= 500:  # it may depend on what the victim has
+                    found.append(f"{answer}, a failure")
                 if victim.is_named_in(response):
                     found.append(f"{answer}, which is the victim's")
                 if missing is not None:
