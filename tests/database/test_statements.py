@@ -25,10 +25,12 @@ WITHOUT_STATEMENTS_OF_USERS = {
 }
 """The modules of the database layer that send nothing for a user."""
 
+DATABASE_LAYER = Path(todo_api.database.__path__[0])
+
 WITH_STATEMENTS = sorted(
     path
-    for path in Path(todo_api.database.__path__[0]).glob("*.py")
-    if path.name not in WITHOUT_STATEMENTS_OF_USERS
+    for path in DATABASE_LAYER.rglob("*.py")
+    if str(path.relative_to(DATABASE_LAYER)) not in WITHOUT_STATEMENTS_OF_USERS
 )
 
 
@@ -67,7 +69,8 @@ def walk(lambda_api: Api, wire: TrafficCounter) -> Walk:
     for path in WITH_STATEMENTS:
         *_, missing, _ = measured.analysis2(str(path))
         source = path.read_text().splitlines()
-        walk.unexecuted += [f"{path.name}:{line}: {source[line - 1].strip()}" for line in missing]
+        name = path.relative_to(DATABASE_LAYER)
+        walk.unexecuted += [f"{name}:{line}: {source[line - 1].strip()}" for line in missing]
     return walk
 
 

@@ -116,6 +116,58 @@ def test_only_the_database_layer_builds_sql() -> None:
     assert building == {"database"}
 
 
+SENDING = {
+    *("connection", "exec", "exec_driver_sql", "execute", "get_bind", "get_one"),
+    *("scalar", "scalars"),
+}
+"""Methods that send a statement, or lead to them, and that nothing but a session has."""
+
+
+def _ways_to_send(path: Path) -> list[str]:
+    """Return what could send a statement, and the classes of the tables, which it could read."""
+    tree = ast.parse(path.read_text())
+    sessions = {
+        node.arg
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arg) and node.annotation and "Session" in ast.unparse(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            value = ast.unparse(node.value)
+            is_session = value in sessions or value.endswith("session")
+            if node.attr in SENDING or (is_session and node.attr != "info"):
+                found.append(ast.unparse(node))
+    for name in sorted(_imports(path)):
+        if name.startswith("todo_api.models.tables") and not name.rpartition(".")[2].isupper():
+            found.append(name)
+    return found
+
+
+def test_only_the_database_layer_sends_statements() -> None:
+    """What another module sends, the tests of statements may not see."""
+    outside = [path for path in MODULES if _layer(path) not in ("models", "database")]
+    found = {"/".join(PACKAGE[path]): _ways_to_send(path) for path in outside}
+    assert {path: ways for path, ways in found.items() if ways} == {}
+
+
+def test_a_statement_sent_by_another_module_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from todo_api.models.tables import TITLE_MAX, Todo\n"
+        "def read(opened: CallerSession, lists: ListsDep, request: Request) -> None:\n"
+        "    request.headers.get(opened.info['wait'])\n"
+        "    opened.get(Todo, 1)\n"
+        "    lists._session.delete(lists.list(TITLE_MAX))\n"
+        "    other = opened\n"
+        "    other.connection().exec_driver_sql('SELECT 1')\n"
+    )
+    assert _ways_to_send(path) == [
+        *("opened.get", "lists._session.delete", "other.connection().exec_driver_sql"),
+        *("other.connection", "todo_api.models.tables.Todo"),
+    ]
+
+
 def test_no_file_of_the_application_has_more_than_250_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in [*MODULES, HANDLER]}
     assert [name for name, length in lengths.items() if length > 250] == []
