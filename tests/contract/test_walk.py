@@ -55,7 +55,29 @@ def test_options_are_sent_alone_and_together() -> None:
         ("GET", "/v1/found", None),
         ("GET", "/v1/found?word=x", None),
         ("GET", "/v1/found?ascending=false", None),
+        ("GET", "/v1/found?ascending=true", None),
         ("GET", "/v1/found?word=x&ascending=false", None),
+    ]
+
+
+def test_each_value_of_a_boolean_or_an_enumeration_is_sent() -> None:
+    color = {"type": "string", "enum": ["red", "green"], "examples": ["green"]}
+    nullable = {"anyOf": [{"type": "boolean"}, {"type": "null"}], "examples": [True]}
+    change = _operation(
+        color=color,
+        colors={"type": "array", "items": color},
+        inside={"type": "object", "properties": {"word": TEXT, "flag": nullable}},
+    )
+    bodies = [loads(body) for _method, _path, body in _sent({"/v1/found": {"patch": change}})]
+    assert bodies == [
+        {},
+        {"color": "green"},
+        {"color": "red"},
+        {"colors": ["green"]},
+        {"colors": ["red"]},
+        {"inside": {"word": "x", "flag": True}},
+        {"inside": {"word": "x", "flag": False}},
+        {"color": "green", "colors": ["green"], "inside": {"word": "x", "flag": True}},
     ]
 
 

@@ -28,8 +28,10 @@ def leaks(
             for anothers, missing in _attempts(request, intruder):
                 response = intruder.send(anothers)
                 answer = f"{request.name}: {response.status} {response.body.decode()}"
-                if response.status >= 500:  # it may depend on what the victim has
-                    found.append(f"{answer}, a failure")
+                # What the victim has may be in the way.
+                is_own = missing is None and not request.references
+                if response.status >= (400 if is_own else 500):
+                    found.append(f"{answer}, not as for the victim")
                 if victim.is_named_in(response):
                     found.append(f"{answer}, which is the victim's")
                 if missing is not None:

@@ -1,5 +1,6 @@
 """The operations of the API, as its OpenAPI document describes them."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ CHOICES = {
     "If-None-Match": ("current", "stale", "*"),
     "Idempotency-Key": ("new", "repeated", "reused"),
 }
-"""What is sent in these header fields. Every other option has its example only."""
+"""What is sent in these header fields. Every other option has its example and `other_values`."""
 
 
 class CannotSend(Exception):
@@ -156,11 +157,45 @@ def example_of(schema: Schema) -> Any:
     raise LookupError
 
 
+def other_values(schema: Schema) -> dict[str, Any]:
+    """Return each value of a boolean or an enumeration, also within a value, but its example.
+
+    Raises:
+        LookupError: there is no example.
+    """
+    values = list(_values(schema))
+    return {json.dumps(value): value for value in values if value != example_of(schema)}
+
+
+def _values(schema: Schema) -> Iterator[Any]:
+    if schema.get("type") == "boolean":
+        yield from (False, True)
+    yield from schema.get("enum", [])
+    if "const" in schema:
+        yield schema["const"]
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(key, []):
+            yield from _values(part)
+    if "items" in schema:
+        for value in _values(schema["items"]):
+            yield [value]
+    for name, member in schema.get("properties", {}).items():
+        for value in _values(member):
+            yield example_of(schema) | {name: value}
+
+
+def _choices(option: Option) -> tuple[str, ...]:
+    if option.name in CHOICES:
+        return CHOICES[option.name]
+    try:
+        return ("example", *other_values(option.schema))
+    except LookupError:
+        return ("example",)  # which cannot be sent: the walk names the option
+
+
 def variants(operation: Operation) -> Iterator[tuple[str, dict[Option, str]]]:
     """Yield names and choices: no option, each choice of each option alone, and all together."""
-    choices: dict[Option, tuple[str, ...]] = {
-        option: CHOICES.get(option.name, ("example",)) for option in operation.options
-    }
+    choices = {option: _choices(option) for option in operation.options}
     if not operation.has_body:  # no other body can have the same key
         for option, those in choices.items():
             choices[option] = tuple(choice for choice in those if choice != "reused")
@@ -175,6 +210,8 @@ def variants(operation: Operation) -> Iterator[tuple[str, dict[Option, str]]]:
     if len(first) > len(required) + 1:
         yield f"{operation.name} with all options", first
         for option, those in choices.items():
+            if option.name not in CHOICES:
+                continue  # no item need match all filters with this value
             for choice in those[1:]:
                 name = f"{operation.name} with all options, {option}: {choice}"
                 yield name, {**first, option: choice}

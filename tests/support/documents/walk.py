@@ -21,6 +21,7 @@ from tests.support.documents.operations import (
     Schema,
     example_of,
     operations_of,
+    other_values,
     variants,
 )
 from tests.support.http.clients import Api, Response
@@ -261,11 +262,12 @@ def _value(operation: Operation, option: Option, choice: str) -> Any:
         return choice
     try:
         example = example_of(option.schema)
+        others = other_values(option.schema)
     except LookupError:
         raise CannotSend(f"{operation.name}: no example of {option}") from None
     if choice in ("new", "repeated", "reused"):
         return f"{example}-{next(_numbers)}"
-    return example
+    return others.get(choice, example)
 
 
 def numbered(example: Any, schema: Schema) -> Any:
