@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.documents.operations import CannotSend, operations_of
+from tests.support.documents.operations import CannotSend, operations_in, operations_of
+from tests.support.documents.schemas import undocumented
 from tests.support.documents.walk import Caller
 from tests.support.http.clients import Api, Response
 
@@ -152,3 +153,32 @@ def test_a_refused_creation_and_an_empty_page_are_named() -> None:
         _sent({"/v1/a": items, "/v1/a/{id}": {"get": _operation()}}, status=422)
     with pytest.raises(CannotSend, match="get /v1/a: an item like the examples has no next_cursor"):
         _sent({"/v1/a": {**items, "get": page}})
+
+
+def test_keys_that_a_schema_does_not_name_are_found() -> None:
+    row = {"type": "object", "properties": {"id": {"type": "integer"}}}
+    nullable = {"anyOf": [{"$ref": "#/components/schemas/Row"}, {"type": "null"}]}
+    members = {
+        "items": {"type": "array", "items": {"$ref": "#/components/schemas/Row"}},
+        "newest": nullable,
+        "by_name": {"type": "object", "additionalProperties": nullable},
+        "anything": {"type": "object", "additionalProperties": True},
+    }
+    content = {"application/json": {"schema": {"type": "object", "properties": members}}}
+    operation = {**_operation(), "operationId": "list", "responses": {"200": {"content": content}}}
+    document = {"paths": {"/v1/a": {"get": operation}}, "components": {"schemas": {"Row": row}}}
+    (described,) = operations_in(document)
+
+    def found(body: dict[str, Any], status: int = 200) -> list[str]:
+        headers = {"content-type": "application/json"}
+        return undocumented(described, Response(status, headers, dumps(body).encode()))
+
+    whole = {"id": 7, "hash": "x"}
+    assert found({"items": [{"id": 7}], "newest": None, "by_name": {"a": {"id": 7}}}) == []
+    assert found({"items": [{"id": 7}, whole, whole], "newest": whole, "total": 3}) == [
+        *("items.[].hash", "newest.hash", "total")
+    ]
+    assert found({"by_name": {"a": whole}, "anything": {"hash": "x"}}) == [
+        *("by_name.a.hash", "anything.hash")
+    ]
+    assert found({"id": 7}, status=201) == ["id"]

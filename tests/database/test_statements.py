@@ -14,6 +14,7 @@ import todo_api.database
 from dev.lab.proxy import TrafficCounter
 from dev.lab.sql import rows_of
 from tests.support.documents.operations import CannotSend, Operation
+from tests.support.documents.schemas import undocumented
 from tests.support.documents.walk import Caller, Request, new_caller
 from tests.support.http.clients import Api
 from tests.support.postgres.statements import unlimited
@@ -40,6 +41,9 @@ class Walk:
 
     caller: Caller
     failures: list[str] = field(default_factory=list)
+    undocumented: list[str] = field(default_factory=list)
+    """The keys in responses that the document does not name."""
+
     sent: dict[str, list[str]] = field(default_factory=dict)
     """The statements of each request of an operation that needs a user."""
 
@@ -80,6 +84,7 @@ def _send_each(walk: Walk, operation: Operation, statements: list[str]) -> None:
         response = walk.caller.send(request)
         if not request.is_answered_by(response):
             walk.failures.append(f"{request.name}: {response.status} {response.body.decode()}")
+        walk.undocumented += [f"{request.name}: {key}" for key in undocumented(operation, response)]
         if operation.needs_user:
             walk.sent[request.name] = statements[before:]
         before = len(statements)
@@ -90,6 +95,10 @@ def test_every_operation_is_sent_with_each_of_its_options(walk: Walk) -> None:
     assert {operation.name for operation in walk.caller.operations if operation.needs_user} == {
         name.partition(" ")[0] for name in walk.sent
     }
+
+
+def test_no_response_has_more_than_its_schema(walk: Walk) -> None:
+    assert walk.undocumented == []
 
 
 def test_every_statement_is_limited_to_the_caller(walk: Walk) -> None:

@@ -49,6 +49,9 @@ class Operation:
     description: Schema = field(compare=False)
     """What the document says about it."""
 
+    responses: dict[str, Schema] = field(compare=False)
+    """The schema of each JSON response, by status."""
+
     def __str__(self) -> str:
         return self.name
 
@@ -111,6 +114,12 @@ def _operation(document: Schema, path: str, method: str, description: Schema) ->
         options=tuple(options),
         has_body=body is not None,
         description=description,
+        responses={
+            status: _resolved(document, content["schema"])
+            for status, response in description.get("responses", {}).items()
+            for media_type, content in response.get("content", {}).items()
+            if media_type.endswith("json")
+        },
     )
 
 
@@ -123,6 +132,8 @@ def _resolved(document: Schema, schema: Schema) -> Schema:
     parts: Schema = {}
     if "items" in schema:
         parts["items"] = _resolved(document, schema["items"])
+    if isinstance(schema.get("additionalProperties"), dict):
+        parts["additionalProperties"] = _resolved(document, schema["additionalProperties"])
     for key in ("anyOf", "oneOf", "allOf"):
         if key in schema:
             parts[key] = [_resolved(document, each) for each in schema[key]]
