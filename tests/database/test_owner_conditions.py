@@ -65,6 +65,10 @@ NOT_LIMITED = [
     "SELECT id FROM todos WHERE id IN "
     "(SELECT todos.id FROM users JOIN todos ON todos.user_id = 'me' WHERE users.id = 'me')",
     "SELECT * FROM todos_of_everybody WHERE user_id = 'me'",
+    "SELECT * FROM all_todos()",
+    "SELECT * FROM public.first(1)",
+    "SELECT total()",
+    "SELECT public.set_config('role', 'todo_app', true)",
     "SELECT * FROM auth.users WHERE users.id = 'me'",
     "UPDATE todos SET title = 'x' WHERE id = 'x'",
     "UPDATE todos SET user_id = 'other' WHERE todos.user_id = 'me'",
