@@ -20,6 +20,8 @@ def test_every_table_declares_its_owner_or_that_it_is_shared(table: sa.Table) ->
         # PostgreSQL prints a policy on a column of another type with a cast.
         assert type(column.type) is sa.Text
         assert not column.nullable
+        if table.name != "users":
+            assert "users.id" in {key.target_fullname for key in column.foreign_keys}
 
 
 def _across_users(metadata: sa.MetaData) -> list[str]:

@@ -168,6 +168,21 @@ def test_a_statement_sent_by_another_module_is_found(tmp_path: Path) -> None:
     ]
 
 
+def test_no_async_endpoint_can_send_a_statement() -> None:
+    """While it waits for the database, no other request of the local server would run."""
+    endpoints = {
+        node.name: [argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]]
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.AsyncFunctionDef)
+        if any(ast.unparse(each).startswith("router.") for each in node.decorator_list)
+    }
+    # None has a parameter, so a dependency, but the request.
+    assert endpoints.pop("check_health") == []
+    others = [name for name, given in endpoints.items() if given not in ([], ["request"])]
+    assert others == []
+
+
 def test_no_file_of_the_application_has_more_than_250_lines() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in [*MODULES, HANDLER]}
     assert [name for name, length in lengths.items() if length > 250] == []
