@@ -68,6 +68,8 @@ EXPECTED = {
     "test_row_level_security_isolates_users_without_the_filters": ["listLists", "retrieveList"],
     # A foreign key does not include the owner.
     "test_no_foreign_key_refers_to_a_row_of_another_owner": ["todos (list_id)"],
+    # A unique key does not either.
+    "test_no_row_clashes_with_a_row_of_another_owner": ["lists: lists_user_id_id_key"],
     # All of these.
     "test_no_option_of_a_request_changes_what_another_user_gets": [
         *("retrieveList", "createTodo with list_id")
@@ -78,6 +80,7 @@ EXPECTED = {
     "test_the_caller_needs_nothing_but_the_application_and_its_own_source": ["query_string"],
     # A response is a whole row.
     "test_every_response_with_a_body_has_a_model": ["retrieveList"],
+    "test_no_response_has_more_than_its_schema": ["retrieveList: user_id"],
 }
 """By test that finds a mistake: what it names."""
 
@@ -93,7 +96,11 @@ def _make_mistakes(copy: Copy) -> None:
     with_owner = f'{key},\n        ["user_id", "id"]'
     copy.replace(str(revision), with_owner, '["list_id"],\n        ["id"]')
     with_owner = f'{key}, ["lists.user_id", "lists.id"]'
-    copy.replace("todo_api/models/tables.py", with_owner, '["list_id"], ["lists.id"]')
+    tables = "todo_api/models/tables.py"
+    copy.replace(tables, with_owner, '["list_id"], ["lists.id"]')
+    unique = 'UniqueConstraint("user_id", "id"'
+    copy.replace(str(revision), unique, 'UniqueConstraint("title", "id"')
+    copy.replace(tables, unique, 'UniqueConstraint("title", "id", name="lists_user_id_id_key"')
     copy.replace("todo_api/api/lists.py", ", response_model=ListPublic", ", response_model=None")
     copy.replace(
         "todo_api/api/session.py",

@@ -115,7 +115,7 @@ def _operation(document: Schema, path: str, method: str, description: Schema) ->
         has_body=body is not None,
         description=description,
         responses={
-            status: _resolved(document, content["schema"])
+            status: _resolved(document, content.get("schema", {}))
             for status, response in description.get("responses", {}).items()
             for media_type, content in response.get("content", {}).items()
             if media_type.endswith("json")
