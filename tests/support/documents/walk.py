@@ -92,7 +92,10 @@ class Caller:
         headers = {name: _text(value) for name, value in values["header"].items()}
         user = self.user_id if operation.needs_user else None
         body = values["body"] if operation.has_body else ...
-        return self.api(operation.method, path, user=user, headers=headers, json=body)
+        response = self.api(operation.method, path, user=user, headers=headers, json=body)
+        if response.status == 201 and "id" in response.json():
+            self.ids.add(str(response.json()["id"]))
+        return response
 
     def requests(self, operation: Operation) -> Iterator[Request]:
         """Yield each request of an operation: without options, with each alone, and with all.
@@ -208,7 +211,6 @@ class Caller:
         path = f"{path_with(collection, ids)}/{created['id']}"
         item = Item(path, created["id"], response.headers.get("etag"))
         self.items.append(item)
-        self.ids.add(str(item.id))
         return item
 
     @property
