@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from tests.support.documents.walk import Caller, Request, missing_like
+from tests.support.documents.operations import missing_like
+from tests.support.documents.walk import Caller, Request
 
 
 def leaks(

@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 from dev import ROOT
-from tests.support.documents.operations import Operation, operations_in
-from tests.support.documents.walk import Caller, path_with
+from tests.support.documents.operations import Operation, operations_in, path_with
+from tests.support.documents.walk import Caller
 from tests.support.http.clients import Api
 
 PATH = ROOT / "docs/openapi.json"

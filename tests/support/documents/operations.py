@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
 from tests.support.http.clients import Api
 
@@ -226,3 +228,19 @@ def variants(operation: Operation) -> Iterator[tuple[str, dict[Option, str]]]:
             for choice in those[1:]:
                 name = f"{operation.name} with all options, {option}: {choice}"
                 yield name, {**first, option: choice}
+
+
+def missing_like(item_id: Any) -> str:
+    """Return an id of the same kind that no item has."""
+    try:
+        UUID(str(item_id))
+    except ValueError:
+        return f"{item_id}{10**9}"
+    return str(uuid4())
+
+
+def path_with(path: str, ids: Sequence[str]) -> str:
+    """Return the path of an operation with these ids."""
+    for item_id in ids:
+        path = re.sub(r"{\w+}", quote(item_id, safe=""), path, count=1)
+    return path

@@ -8,7 +8,7 @@ from tests.support.documents.openapi import (
     ids_of_referenced_item,
     request_to_new_item,
 )
-from tests.support.documents.walk import path_with
+from tests.support.documents.operations import path_with
 from tests.support.http.clients import Api
 
 CHANGES: dict[int, dict[str, Any]] = {

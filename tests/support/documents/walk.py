@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
-from urllib.parse import quote, urlencode
-from uuid import UUID, uuid4
+from urllib.parse import urlencode
 
 from tests.support.documents.operations import (
     CannotSend,
@@ -20,8 +19,10 @@ from tests.support.documents.operations import (
     Option,
     Schema,
     example_of,
+    missing_like,
     operations_of,
     other_values,
+    path_with,
     variants,
 )
 from tests.support.http.clients import Api, Response
@@ -289,22 +290,6 @@ def _with_another_body(request: Request) -> Request:
         if option.place == "body" and option not in request.references and isinstance(value, str):
             return request.with_value(option, f"{value} again")
     raise CannotSend(f"{request.operation.name}: no text to change for a reused Idempotency-Key")
-
-
-def missing_like(item_id: Any) -> str:
-    """Return an id of the same kind that no item has."""
-    try:
-        UUID(str(item_id))
-    except ValueError:
-        return f"{item_id}{10**9}"
-    return str(uuid4())
-
-
-def path_with(path: str, ids: Sequence[str]) -> str:
-    """Return the path of an operation with these ids."""
-    for item_id in ids:
-        path = re.sub(r"{\w+}", quote(item_id, safe=""), path, count=1)
-    return path
 
 
 def _text(value: Any) -> Any:
