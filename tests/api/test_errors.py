@@ -72,10 +72,10 @@ def test_user_input_in_the_message_of_an_error_is_not_logged_and_not_taken_for_a
     uri = new_migrated()
     run_sql(uri, REFUSE_WITH_THE_TITLE)
 
-    with app_on(uri) as call:
-        # A text of PgBouncer that is reported as 503.
-        title = f"{CANARY} query_wait_timeout"
-        response = call("POST", "/v1/todos", user="alice", json={"title": title})
+    call = app_on(uri)
+    # A text of PgBouncer that is reported as 503.
+    title = f"{CANARY} query_wait_timeout"
+    response = call("POST", "/v1/todos", user="alice", json={"title": title})
 
     assert_problem(response, 500)
     assert "unexpected InternalError" in log_text(caplog)
@@ -84,15 +84,15 @@ def test_user_input_in_the_message_of_an_error_is_not_logged_and_not_taken_for_a
 
 def test_unreachable_database_returns_503_not_executed(caplog: pytest.LogCaptureFixture) -> None:
     uri = f"postgresql://{CANARY}:{CANARY}@127.0.0.1:{free_port()}/{CANARY}"
-    with app_on(uri, database_timeout_seconds=0.3) as call:
-        todos = [
-            call("GET", "/v1/todos", user=CANARY),
-            call("POST", "/v1/todos", user=CANARY, json={"title": CANARY}),
-        ]
-        for response in [*todos, call("GET", "/ready")]:
-            assert assert_problem(response, 503)["type"] == NOT_EXECUTED
-            assert response.headers["retry-after"] == "1"
-        assert call("GET", "/health").status == 200
+    call = app_on(uri, database_timeout_seconds=0.3)
+    todos = [
+        call("GET", "/v1/todos", user=CANARY),
+        call("POST", "/v1/todos", user=CANARY, json={"title": CANARY}),
+    ]
+    for response in [*todos, call("GET", "/ready")]:
+        assert assert_problem(response, 503)["type"] == NOT_EXECUTED
+        assert response.headers["retry-after"] == "1"
+    assert call("GET", "/health").status == 200
     records = [
         record.__dict__
         for record in caplog.records
@@ -109,22 +109,22 @@ def test_database_is_ready_when_its_schema_is_new_enough(
 ) -> None:
     migrate(new_database())  # another database of the server, so that the role exists
     uri = new_database()
-    with app_on(uri) as call:
-        not_ready = call("GET", "/ready")
-        assert assert_problem(not_ready, 503)["type"] == "urn:todo-api:problem:not-ready"
-        assert not_ready.headers["retry-after"] == "60"
-        assert "the table todos is missing" in log_text(caplog)
-        response = call("GET", "/v1/todos", user="anybody")
-        assert assert_problem(response, 503)["type"] == NOT_EXECUTED
-        assert response.headers["retry-after"] == "60"
-        assert "42P01" in log_text(caplog)  # undefined_table
-        migrate(uri)
-        assert call("GET", "/ready").status == 200
-        run_sql(uri, "ALTER TABLE todos ADD COLUMN of_a_newer_revision text")
-        assert call("GET", "/ready").status == 200
-        migrate(uri, "-2")
-        problem = assert_problem(call("GET", "/ready"), 503)
-        assert problem["type"] == "urn:todo-api:problem:not-ready"
+    call = app_on(uri)
+    not_ready = call("GET", "/ready")
+    assert assert_problem(not_ready, 503)["type"] == "urn:todo-api:problem:not-ready"
+    assert not_ready.headers["retry-after"] == "60"
+    assert "the table todos is missing" in log_text(caplog)
+    response = call("GET", "/v1/todos", user="anybody")
+    assert assert_problem(response, 503)["type"] == NOT_EXECUTED
+    assert response.headers["retry-after"] == "60"
+    assert "42P01" in log_text(caplog)  # undefined_table
+    migrate(uri)
+    assert call("GET", "/ready").status == 200
+    run_sql(uri, "ALTER TABLE todos ADD COLUMN of_a_newer_revision text")
+    assert call("GET", "/ready").status == 200
+    migrate(uri, "-2")
+    problem = assert_problem(call("GET", "/ready"), 503)
+    assert problem["type"] == "urn:todo-api:problem:not-ready"
 
 
 @pytest.mark.pooled

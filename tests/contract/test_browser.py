@@ -44,11 +44,9 @@ def test_only_scripts_from_an_allowed_origin_can_use_the_api(
 
     def call_without_database(*request: Any, **parts: Any) -> Response:
         uri = "postgresql://nobody@127.0.0.1:1/none"
-        with (
-            # Mangum would make one for this thread, and not close it.
-            closing(asyncio.new_event_loop()) as loop,
-            app_on(uri, cors_origins=ALLOWED, database_timeout_seconds=0.1) as call,
-        ):
+        call = app_on(uri, cors_origins=ALLOWED, database_timeout_seconds=0.1)
+        # Mangum would make a loop for this thread, and not close it.
+        with closing(asyncio.new_event_loop()) as loop:
             asyncio.set_event_loop(loop)
             return call(*request, **parts)
 

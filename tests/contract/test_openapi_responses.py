@@ -190,10 +190,8 @@ def test_error_examples_of_specific_operations_match_their_responses(lambda_api:
     todo = str(retrieve["path"])
     key = {"Idempotency-Key": str(uuid4())}
     call("POST", todos, json={"title": "one"}, headers=key)
-    with app_on(
-        "postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3
-    ) as without_database:
-        unavailable = without_database("GET", todos, user="alice")
+    without_database = app_on("postgresql://nobody@127.0.0.1:1/none", database_timeout_seconds=0.3)
+    unavailable = without_database("GET", todos, user="alice")
     for operation_id, name, response in [
         ("replaceTodo", "invalid-request", call("PUT", todo, json={"title": " "})),
         (

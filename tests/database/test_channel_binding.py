@@ -73,11 +73,11 @@ def in_between(neon: NeonProxy) -> NeonProxy:
 @pytest.mark.system_postgres
 def test_migrations_and_requests_work_with_channel_binding(server_with_tls: str) -> None:
     migrate(server_with_tls)
-    with app_on(server_with_tls) as call:
-        assert call("GET", "/ready").status == 200
-        assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
-        page = call("GET", "/v1/todos", user="alice").json()
-        assert [todo["title"] for todo in page["items"]] == ["x"]
+    call = app_on(server_with_tls)
+    assert call("GET", "/ready").status == 200
+    assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
+    page = call("GET", "/v1/todos", user="alice").json()
+    assert [todo["title"] for todo in page["items"]] == ["x"]
 
 
 @pytest.mark.parametrize(("asks_for", "parameters", "expected"), IN_BETWEEN)
@@ -91,7 +91,8 @@ def test_a_request_refuses_a_man_in_the_middle_at_once(
 ) -> None:
     monkeypatch.setattr(in_between, "impostor", asks_for)
     url = in_between.uri("require", **parameters)
-    with app_on(url) as call, in_between.counter.watch() as traffic:
+    call = app_on(url)
+    with in_between.counter.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 503
     assert traffic.connections == 1
     (line,) = [line for line in caplog.records if line.getMessage() == "database misconfigured"]
@@ -118,8 +119,8 @@ def test_the_url_may_ask_for_another_authentication(
 ) -> None:
     monkeypatch.setattr(in_between, "impostor", "cleartext")
     url = in_between.uri("require", require_auth="password")
-    with app_on(url) as call:
-        assert call("GET", "/v1/todos", user="x").status == 200
+    call = app_on(url)
+    assert call("GET", "/v1/todos", user="x").status == 200
     assert in_between.passwords != []
 
 

@@ -46,10 +46,8 @@ PASSING = [
 def test_a_refusal_is_retried_only_where_that_may_help(
     message: str, *, is_useless: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (
-        refusing_server(message) as server,
-        app_on(server.uri, database_timeout_seconds=2) as call,
-    ):
+    with refusing_server(message) as server:
+        call = app_on(server.uri, database_timeout_seconds=2)
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert (server.connections == 1) is is_useless
@@ -66,10 +64,8 @@ def test_the_pauses_between_attempts_do_not_come_from_pythons_generator(
     monkeypatch.setattr("todo_api.database.engine.time.sleep", pauses.append)
     for _ in range(2):
         random.seed(1)
-        with (
-            refusing_server("starting up") as server,
-            app_on(server.uri, database_timeout_seconds=1.5) as call,
-        ):
+        with refusing_server("starting up") as server:
+            call = app_on(server.uri, database_timeout_seconds=1.5)
             assert call("GET", "/v1/todos", user="x").status == 503
         pauses.append(-1)
     end = pauses.index(-1)
@@ -111,11 +107,11 @@ def test_settings_of_the_login_role_change_no_response(
 ) -> None:
     uri = new_migrated()
     run_sql(uri, f"ALTER DATABASE {parse_dsn(uri)['dbname']} SET {setting}")
-    with app_on(uri) as call:
-        todo = call("POST", "/v1/todos", user="x", json={"title": "買い物 🌱"}).json()
-        assert todo["title"] == "買い物 🌱"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", todo["created_at"])
-        assert call("GET", "/v1/todos", user="x").json()["items"] == [todo]
+    call = app_on(uri)
+    todo = call("POST", "/v1/todos", user="x", json={"title": "買い物 🌱"}).json()
+    assert todo["title"] == "買い物 🌱"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", todo["created_at"])
+    assert call("GET", "/v1/todos", user="x").json()["items"] == [todo]
 
 
 def test_two_threads_whose_password_is_refused_at_once_both_succeed(

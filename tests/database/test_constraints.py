@@ -65,14 +65,14 @@ def test_a_unique_value_that_the_user_has_already_is_422_and_names_the_field(
     unique_title: str,
 ) -> None:
     taken = [{"in": "body", "field": "title", "detail": "Another one has this value"}]
-    with app_on(unique_title) as call:
-        for user in ("ada", "ben"):
-            assert call("POST", "/v1/todos", user=user, json={"title": "once"}).status == 201
-        other = call("POST", "/v1/todos", user="ada", json={"title": "other"}).json()
-        create = call("POST", "/v1/todos", user="ada", json={"title": "once"})
-        path = f"/v1/todos/{other['id']}"
-        update = call("PATCH", path, user="ada", json={"title": "once"})
-        assert call("GET", path, user="ada").json() == other
+    call = app_on(unique_title)
+    for user in ("ada", "ben"):
+        assert call("POST", "/v1/todos", user=user, json={"title": "once"}).status == 201
+    other = call("POST", "/v1/todos", user="ada", json={"title": "other"}).json()
+    create = call("POST", "/v1/todos", user="ada", json={"title": "once"})
+    path = f"/v1/todos/{other['id']}"
+    update = call("PATCH", path, user="ada", json={"title": "once"})
+    assert call("GET", path, user="ada").json() == other
     assert assert_problem(create, 422)["errors"] == taken
     assert assert_problem(update, 422)["errors"] == taken
 
@@ -102,8 +102,8 @@ def test_a_user_who_is_deleted_while_they_write_gets_a_503_that_is_safe_to_retry
     with ThreadPoolExecutor(1) as executor, closing(psycopg2.connect(uri)) as other:
         other.cursor().execute("SELECT pg_advisory_xact_lock(1)")
         deleted = executor.submit(delete_the_user_when_the_request_waits, other)
-        with app_on(uri) as call:
-            response = call("POST", "/v1/todos", user="leaving", json={"title": "x"})
+        call = app_on(uri)
+        response = call("POST", "/v1/todos", user="leaving", json={"title": "x"})
         deleted.result()
 
     assert (response.status, response.headers["retry-after"]) == (503, "1")

@@ -12,8 +12,8 @@ def test_ready_refuses_a_damaged_database_by_name(
 ) -> None:
     uri = change(statements)
 
-    with app_on(uri) as call:
-        response = call("GET", "/ready")
+    call = app_on(uri)
+    response = call("GET", "/ready")
 
     assert (response.status, response.json()["type"]) == (503, "urn:todo-api:problem:not-ready")
     (line,) = [line.__dict__ for line in caplog.records if line.getMessage() == "not ready"]

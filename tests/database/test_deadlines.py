@@ -25,19 +25,19 @@ from todo_api.settings import Settings
 
 
 def test_a_request_waits_for_a_suspended_compute(scenario: FaultScenario) -> None:
-    with app_on(scenario.uri()) as call:
-        scenario.proxy.sleep_seconds = 6
-        scenario.assert_outcome(call, "create", SUCCEEDED, at_most=8)
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri())
+    scenario.proxy.sleep_seconds = 6
+    scenario.assert_outcome(call, "create", SUCCEEDED, at_most=8)
+    scenario.assert_recovery(call)
 
 
 def test_connecting_is_retried_until_the_port_accepts_connections(scenario: FaultScenario) -> None:
     port = free_port()
     timer = threading.Timer(0.5, FaultyProxy, [int(scenario.parts["port"]), port])
-    with app_on(scenario.uri(port=str(port))) as call:
-        timer.start()
-        scenario.assert_outcome(call, "create", SUCCEEDED, at_most=4)
-        timer.join()
+    call = app_on(scenario.uri(port=str(port)))
+    timer.start()
+    scenario.assert_outcome(call, "create", SUCCEEDED, at_most=4)
+    timer.join()
 
 
 def test_the_timeout_is_at_most_the_remaining_time_of_the_invocation(
@@ -79,8 +79,8 @@ def test_no_wait_is_longer_than_the_time_that_is_left(
     recording = SimpleNamespace(**vars(select) | {"poll": Poll})
     monkeypatch.setattr("todo_api.database.deadline.select", recording)
     scenario.proxy.fault = "silent"
-    with app_on(scenario.uri(), database_timeout_seconds=0.3) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+    call = app_on(scenario.uri(), database_timeout_seconds=0.3)
+    assert_problem(call("GET", "/v1/todos", user="x"), 503)
 
     assert 0 < max(waits) <= 300
     scenario.assert_recovery()
@@ -93,14 +93,13 @@ def test_a_series_of_requests_leaks_neither_connections_nor_memory(
     """At most 5 kB for each of 200 requests, after 100 others."""
     last = 100 + (20_000 if soak else 200)
     logging.getLogger("todo_api").setLevel(logging.ERROR)
-    with app_on(scenario.database, log_level="ERROR") as call:
-        sizes = []
-        for number in range(1, last + 1):
-            assert scenario.request(call, ["list", "toggle"][number % 2]).status == 200
-            if number in (100, last):
-                sizes.append(
-                    int(Path("/proc/self/statm").read_text().split()[1])
-                    * os.sysconf("SC_PAGE_SIZE")
-                )
+    call = app_on(scenario.database, log_level="ERROR")
+    sizes = []
+    for number in range(1, last + 1):
+        assert scenario.request(call, ["list", "toggle"][number % 2]).status == 200
+        if number in (100, last):
+            sizes.append(
+                int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            )
     scenario.assert_recovery()
     assert sizes[1] - sizes[0] < 5_000 * 200

@@ -3,7 +3,6 @@
 One round trip less, and a fallback for servers that want to be asked.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
@@ -26,10 +25,9 @@ WARNING = "direct TLS failed, falling back to SSLRequest for some minutes"
 
 
 @pytest.fixture(scope="module")
-def neon_api(neon: NeonProxy) -> Iterator[Api]:
+def neon_api(neon: NeonProxy) -> Api:
     """An API with the URL that the documents ask for."""
-    with app_on(neon.documented_uri()) as call:
-        yield call
+    return app_on(neon.documented_uri())
 
 
 def test_the_documented_url_takes_six_round_trips_and_the_row_arrives(
@@ -66,11 +64,11 @@ def test_a_server_that_wants_to_be_asked_for_tls_is_reached_and_remembered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(neon, "direct_tls", reaction)
-    with app_on(neon.uri(), database_timeout_seconds=8) as call:
-        for expected in (2, 1, 1):
-            with neon.counter.watch() as traffic:
-                assert call("GET", "/v1/todos", user="x").status == 200
-            assert traffic.connections == expected
+    call = app_on(neon.uri(), database_timeout_seconds=8)
+    for expected in (2, 1, 1):
+        with neon.counter.watch() as traffic:
+            assert call("GET", "/v1/todos", user="x").status == 200
+        assert traffic.connections == expected
     assert [line.getMessage() for line in caplog.records if line.levelname == "WARNING"] == [
         WARNING
     ]
@@ -80,22 +78,20 @@ def test_direct_tls_is_tried_again_after_some_minutes(
     neon: NeonProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "DIRECT_TLS_OFF_SECONDS", 0)
-    with app_on(neon.uri(), database_timeout_seconds=2) as call:
-        with monkeypatch.context() as moment, neon.counter.watch() as failed:
-            moment.setattr(neon, "direct_tls", "hang up")
-            assert call("GET", "/v1/todos", user="x").status == 503
-        with neon.counter.watch(delay=0.01) as later:
-            assert call("GET", "/v1/todos", user="x").status == 200
+    call = app_on(neon.uri(), database_timeout_seconds=2)
+    with monkeypatch.context() as moment, neon.counter.watch() as failed:
+        moment.setattr(neon, "direct_tls", "hang up")
+        assert call("GET", "/v1/todos", user="x").status == 503
+    with neon.counter.watch(delay=0.01) as later:
+        assert call("GET", "/v1/todos", user="x").status == 200
     assert failed.connections > 1
     assert later.connections + later.round_trips == 6
 
 
 def test_an_unverified_certificate_is_not_tried_again(neon: NeonProxy, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "another-ca.pem"))
-    with (
-        app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem"))) as call,
-        neon.counter.watch() as traffic,
-    ):
+    call = app_on(neon.uri(sslrootcert=str(tmp_path / "another-ca.pem")))
+    with neon.counter.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 503
     assert traffic.connections == 1
 
@@ -103,10 +99,8 @@ def test_an_unverified_certificate_is_not_tried_again(neon: NeonProxy, tmp_path:
 def test_the_url_can_ask_for_the_negotiation_itself(neon: NeonProxy) -> None:
     with neon.counter.watch(delay=0.01) as bare:
         psycopg2.connect(neon.uri()).close()
-    with (
-        app_on(neon.uri(sslnegotiation="postgres")) as call,
-        neon.counter.watch(delay=0.01) as ours,
-    ):
+    call = app_on(neon.uri(sslnegotiation="postgres"))
+    with neon.counter.watch(delay=0.01) as ours:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert ours.round_trips == bare.round_trips + 1  # the statement
 

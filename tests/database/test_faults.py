@@ -65,13 +65,13 @@ def test_a_fault_is_a_503_or_504_with_the_right_outcome_and_log(
     scenario: FaultScenario, fault: str, operation: str
 ) -> None:
     outcome, phase, sqlstate, reason = FAULTS[fault]
-    with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        scenario.proxy.fault = fault
-        scenario.proxy.sqlstate = sqlstate or ""
-        line = scenario.assert_outcome(call, operation, outcome)
-        assert (line["phase"], line["sqlstate"]) == (phase, sqlstate)
-        assert re.search(reason, line["reason"])
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS)
+    scenario.proxy.fault = fault
+    scenario.proxy.sqlstate = sqlstate or ""
+    line = scenario.assert_outcome(call, operation, outcome)
+    assert (line["phase"], line["sqlstate"]) == (phase, sqlstate)
+    assert re.search(reason, line["reason"])
+    scenario.assert_recovery(call)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_retrying_a_create_of_unknown_outcome_with_its_key_creates_one_todo(
     before = scenario.rows()
     headers = {"Idempotency-Key": fault.replace(" ", "-")}
     request: dict[str, Any] = {"user": scenario.user, "json": {"title": "once"}, "headers": headers}
-    with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-        scenario.proxy.fault = fault
-        assert assert_failure(call("POST", "/v1/todos", **request)) == UNKNOWN
-        has_run = scenario.rows() != before
-        assert has_run is not fault.endswith("before the query")
-        scenario.assert_recovery()
-        retry = call("POST", "/v1/todos", **request)
+    call = app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS)
+    scenario.proxy.fault = fault
+    assert assert_failure(call("POST", "/v1/todos", **request)) == UNKNOWN
+    has_run = scenario.rows() != before
+    assert has_run is not fault.endswith("before the query")
+    scenario.assert_recovery()
+    retry = call("POST", "/v1/todos", **request)
     assert retry.status == 201
     assert ("idempotency-replayed" in retry.headers) is has_run
     assert scenario.rows() - before == {retry.json()["id"]}
@@ -143,11 +143,11 @@ def test_a_statement_on_a_locked_slow_or_read_only_database_is_not_executed(
     expected = (NOT_EXECUTED, "execute", sqlstate)
     if fault is read_only and operation == "list":
         expected = (SUCCEEDED, "", "")
-    with app_on(scenario.uri(), database_timeout_seconds=timeout) as call:
-        with fault(scenario):
-            line = scenario.assert_outcome(call, operation, expected[0], at_most=timeout + 1)
-        assert (line.get("phase", ""), line.get("sqlstate", "")) == expected[1:]
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri(), database_timeout_seconds=timeout)
+    with fault(scenario):
+        line = scenario.assert_outcome(call, operation, expected[0], at_most=timeout + 1)
+    assert (line.get("phase", ""), line.get("sqlstate", "")) == expected[1:]
+    scenario.assert_recovery(call)
 
 
 @each_kind_of_statement
@@ -166,15 +166,15 @@ def test_a_terminated_connection_is_of_unknown_outcome(
                 return
             time.sleep(0.01)
 
-    with app_on(scenario.uri()) as call:
-        with locked(scenario):
-            terminator = threading.Thread(target=terminate)
-            terminator.start()
-            line = scenario.assert_outcome(call, operation, UNKNOWN, at_most=7)
-            terminator.join()
-        assert line["phase"] == "execute"
-        assert "terminating connection due to administrator command" in line["reason"]
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri())
+    with locked(scenario):
+        terminator = threading.Thread(target=terminate)
+        terminator.start()
+        line = scenario.assert_outcome(call, operation, UNKNOWN, at_most=7)
+        terminator.join()
+    assert line["phase"] == "execute"
+    assert "terminating connection due to administrator command" in line["reason"]
+    scenario.assert_recovery(call)
 
 
 def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptureFixture) -> None:
@@ -185,15 +185,15 @@ def test_acknowledged_rows_survive_crashes_of_postgresql(caplog: pytest.LogCaptu
         migrate(postgres.uri)
         scenario = FaultScenario(postgres.uri)
         status = Path(folder) / "data" / "postmaster.pid"
-        with app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            for operation in REQUESTS:
-                rows = scenario.rows()
-                os.kill(int(status.read_text().split()[0]), signal.SIGKILL)
-                began = time.monotonic()
-                response = scenario.request(call, operation)
-                assert time.monotonic() - began < TIMEOUT_SECONDS + 1
-                assert response.status in (200, 201) or assert_failure(response)
-                assert scenario.acknowledged | rows <= _rows_after_restart(scenario)
+        call = app_on(scenario.uri(), database_timeout_seconds=TIMEOUT_SECONDS)
+        for operation in REQUESTS:
+            rows = scenario.rows()
+            os.kill(int(status.read_text().split()[0]), signal.SIGKILL)
+            began = time.monotonic()
+            response = scenario.request(call, operation)
+            assert time.monotonic() - began < TIMEOUT_SECONDS + 1
+            assert response.status in (200, 201) or assert_failure(response)
+            assert scenario.acknowledged | rows <= _rows_after_restart(scenario)
         scenario.assert_recovery(call)
     assert not [record for record in caplog.records if "unexpected" in record.getMessage()]
 

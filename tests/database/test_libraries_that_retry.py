@@ -42,25 +42,25 @@ def test_a_write_is_repeated_only_if_it_had_no_effect(
 ) -> None:
     rows = scenario.rows()
     responses: list[Response] = []
-    with app_on(scenario.uri()) as call:
+    call = app_on(scenario.uri())
 
-        def is_completed() -> bool:
-            todo = call("GET", f"/v1/todos/{scenario.todo}", user=scenario.user)
-            return bool(todo.json()["is_completed"])
+    def is_completed() -> bool:
+        todo = call("GET", f"/v1/todos/{scenario.todo}", user=scenario.user)
+        return bool(todo.json()["is_completed"])
 
-        def send(operation: str) -> Response:
-            response = scenario.request(call, operation)
-            scenario.proxy.end_fault()
-            responses.append(response)
-            return response
+    def send(operation: str) -> Response:
+        response = scenario.request(call, operation)
+        scenario.proxy.end_fault()
+        responses.append(response)
+        return response
 
-        was_completed = is_completed()
-        for operation in ("create", "toggle"):
-            responses.clear()
-            scenario.proxy.fault = fault
-            scenario.proxy.sqlstate = sqlstate
-            library(partial(send, operation))
-            assert len(responses) == times
-        assert is_completed() is not was_completed
+    was_completed = is_completed()
+    for operation in ("create", "toggle"):
+        responses.clear()
+        scenario.proxy.fault = fault
+        scenario.proxy.sqlstate = sqlstate
+        library(partial(send, operation))
+        assert len(responses) == times
+    assert is_completed() is not was_completed
     scenario.assert_recovery()
     assert len(scenario.rows() - rows) == 1

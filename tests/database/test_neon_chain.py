@@ -25,8 +25,8 @@ def neon_chain(migrated: str) -> Iterator[NeonProxy]:
 
 @each_operation_on_the_database
 def test_a_request_takes_six_round_trips(neon_chain: NeonProxy, operation: Operation) -> None:
-    with app_on(neon_chain.documented_uri()) as call:
-        counted = traffic_of(operation, call, neon_chain.counter)
+    call = app_on(neon_chain.documented_uri())
+    counted = traffic_of(operation, call, neon_chain.counter)
     # Five, and the handshake of TCP: it ends in the counter, which does not count it.
     assert counted == dict.fromkeys(counted, (1, 1, 5))
 
@@ -46,11 +46,11 @@ def test_a_login_that_was_changed_behind_the_proxy_is_misconfigured(
         f"{parts['user']}:{parts['password']}@", f"{login}:first@"
     )
     try:
-        with app_on(url) as call:
-            assert call("GET", "/v1/todos", user="x").status == 200
-            run_sql(migrated, f"ALTER ROLE {login} {change}")
-            with neon_chain.counter.watch() as traffic:
-                assert_problem(call("GET", "/v1/todos", user="x"), 503)
+        call = app_on(url)
+        assert call("GET", "/v1/todos", user="x").status == 200
+        run_sql(migrated, f"ALTER ROLE {login} {change}")
+        with neon_chain.counter.watch() as traffic:
+            assert_problem(call("GET", "/v1/todos", user="x"), 503)
     finally:
         run_sql(migrated, f"DROP ROLE {login}")
     assert (traffic.connections, traffic.statements) == (1, [])

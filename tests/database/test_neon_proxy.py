@@ -152,7 +152,8 @@ def test_a_url_that_the_proxy_does_not_take_is_misconfigured(
     reason: str,
 ) -> None:
     url = neon.uri(sslmode).replace(HOST, host) + query
-    with app_on(url) as call, neon.counter.watch() as traffic:
+    call = app_on(url)
+    with neon.counter.watch() as traffic:
         assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert traffic.connections == 1
     assert database_failure(caplog) == ("database misconfigured", "connect", f"ERROR:  {reason}")

@@ -76,7 +76,8 @@ def test_what_stays_until_somebody_acts_is_not_tried_again(
 ) -> None:
     refusing.refusal = Refusal(message, stage)
     url = refusing.documented_uri()
-    with app_on(url) as call, refusing.counter.watch() as traffic:
+    call = app_on(url)
+    with refusing.counter.watch() as traffic:
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert (traffic.connections, traffic.statements) == (1, [])
@@ -87,7 +88,8 @@ def test_what_stays_until_somebody_acts_is_not_tried_again(
 @pytest.mark.parametrize(("message", "stage"), PASSING.items())
 def test_what_passes_is_tried_again(refusing: NeonProxy, message: str, stage: Stage) -> None:
     refusing.refusal = Refusal(message, stage, times=1)
-    with app_on(refusing.documented_uri()) as call, refusing.counter.watch() as traffic:
+    call = app_on(refusing.documented_uri())
+    with refusing.counter.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert (traffic.connections, len(traffic.statements)) == (2, 1)
 
@@ -99,10 +101,8 @@ def test_what_does_not_pass_in_time_is_unavailable(
     refusing: NeonProxy, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
     refusing.refusal = Refusal(message, PASSING[message])
-    with (
-        app_on(refusing.documented_uri(), database_timeout_seconds=2) as call,
-        refusing.counter.watch() as traffic,
-    ):
+    call = app_on(refusing.documented_uri(), database_timeout_seconds=2)
+    with refusing.counter.watch() as traffic:
         problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
     assert problem["type"] == "urn:todo-api:problem:database-unavailable:not-executed"
     assert traffic.statements == []

@@ -25,13 +25,13 @@ OF_A_USER = {name: operation for name, operation in OPERATIONS.items() if operat
 def test_an_operation_fails_with_the_outcome_of_the_fault(
     scenario: FaultScenario, fault: str, sqlstate: str, outcome: str, operation: Operation
 ) -> None:
-    with app_on(scenario.uri()) as call:
-        caller = Caller(call, call.user_id("unlucky"), list(OPERATIONS.values()))
-        request = next(caller.requests(operation))
-        scenario.proxy.fault = fault
-        scenario.proxy.sqlstate = sqlstate
+    call = app_on(scenario.uri())
+    caller = Caller(call, call.user_id("unlucky"), list(OPERATIONS.values()))
+    request = next(caller.requests(operation))
+    scenario.proxy.fault = fault
+    scenario.proxy.sqlstate = sqlstate
 
-        response = caller.send(request)
+    response = caller.send(request)
 
-        scenario.assert_recovery(call)
+    scenario.assert_recovery(call)
     assert assert_failure(response) == outcome

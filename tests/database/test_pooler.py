@@ -35,21 +35,19 @@ def test_another_authority_host_name_or_password_is_misconfigured_and_not_retrie
             (one.uri().replace("@localhost", "@127.0.0.1"), "certificate"),
             (one.uri().replace(str(scenario.parts["password"]), "wrong"), "authentication failed"),
         ):
-            with app_on(uri) as call:
-                line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
-                assert line["message"] == "database misconfigured"
-                assert reason in line["reason"]
-        with app_on(one.uri()) as call:
-            scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
+            call = app_on(uri)
+            line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
+            assert line["message"] == "database misconfigured"
+            assert reason in line["reason"]
+        call = app_on(one.uri())
+        scenario.assert_outcome(call, operation, SUCCEEDED, at_most=4)
 
 
 @each_kind_of_statement
 def test_query_wait_timeout_is_not_executed(scenario: FaultScenario, operation: str) -> None:
     """PgBouncer raises it before it sends the statement to the server."""
-    with (
-        pgbouncer(scenario.database, default_pool_size=1, query_wait_timeout=0.4) as pooler,
-        app_on(pooler.uri()) as call,
-    ):
+    with pgbouncer(scenario.database, default_pool_size=1, query_wait_timeout=0.4) as pooler:
+        call = app_on(pooler.uri())
         with closing(psycopg2.connect(pooler.uri())) as occupied:
             occupied.cursor().execute("SELECT 1")
             line = scenario.assert_outcome(call, operation, NOT_EXECUTED, at_most=4)
@@ -64,16 +62,17 @@ def test_max_client_conn_is_retried_until_the_deadline(
 ) -> None:
     with pgbouncer(scenario.database, max_client_conn=1) as pooler:
         occupied = psycopg2.connect(pooler.uri())
-        with app_on(pooler.uri(), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
-            assert line["message"] == "database unavailable"
-            assert "no more connections allowed" in line["reason"]
+        call = app_on(pooler.uri(), database_timeout_seconds=TIMEOUT_SECONDS)
+        line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
+        assert line["message"] == "database unavailable"
+        assert "no more connections allowed" in line["reason"]
         # The default timeout, because the pauses between attempts are random.
-        with app_on(pooler.uri()) as one, app_on(pooler.uri()) as other:
-            threading.Timer(0.3, occupied.close).start()
-            # The second one needs the connection that the first one has closed.
-            for call in (one, other):
-                scenario.assert_outcome(call, operation, SUCCEEDED, at_most=9)
+        one = app_on(pooler.uri())
+        other = app_on(pooler.uri())
+        threading.Timer(0.3, occupied.close).start()
+        # The second one needs the connection that the first one has closed.
+        for call in (one, other):
+            scenario.assert_outcome(call, operation, SUCCEEDED, at_most=9)
 
 
 @pytest.mark.parametrize("server_connections", [1, 2])

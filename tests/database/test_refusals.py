@@ -36,8 +36,8 @@ MISSPELT = {
 def test_a_wrong_value_in_the_url_is_refused_once_and_the_log_names_the_option_without_it(
     migrated: str, caplog: pytest.LogCaptureFixture, parameters: str
 ) -> None:
-    with app_on(f"{migrated}?{parameters}") as call:
-        problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
+    call = app_on(f"{migrated}?{parameters}")
+    problem = assert_problem(call("GET", "/v1/todos", user="x"), 503)
 
     assert problem["type"].endswith(NOT_EXECUTED)
     message, phase, reason = database_failure(caplog)
@@ -51,8 +51,8 @@ def test_a_url_without_a_password_is_a_mistake(
     migrated: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     password = parse_dsn(migrated)["password"]
-    with app_on(migrated.replace(f":{password}@", "@")) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+    call = app_on(migrated.replace(f":{password}@", "@"))
+    assert_problem(call("GET", "/v1/todos", user="x"), 503)
 
     reason = "fe_sendauth: no password supplied"
     assert database_failure(caplog) == ("database misconfigured", "connect", reason)
@@ -62,8 +62,8 @@ def test_a_url_without_a_password_is_a_mistake(
 def test_the_name_of_the_host_decides_nothing(caplog: pytest.LogCaptureFixture) -> None:
     # A name with a space fails without a DNS query, which would take its own time.
     uri = "postgresql://a:b@certificate%20quota.example/c"
-    with app_on(uri, database_timeout_seconds=2) as call:
-        assert_problem(call("GET", "/v1/todos", user="x"), 503)
+    call = app_on(uri, database_timeout_seconds=2)
+    assert_problem(call("GET", "/v1/todos", user="x"), 503)
 
     message, _, reason = database_failure(caplog)
     assert message == "database unavailable"
@@ -84,7 +84,8 @@ def test_an_unknown_refusal_is_tried_three_times_and_is_not_called_a_mistake(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     message = "The moon is in the wrong phase."
-    with refusing_server(message) as server, app_on(server.uri) as call:
+    with refusing_server(message) as server:
+        call = app_on(server.uri)
         response = call("GET", "/v1/todos", user="x")
 
     assert_problem(response, 503)
@@ -121,19 +122,19 @@ FATAL = {
 def test_the_text_that_ends_a_connection_decides_whether_the_statement_may_have_run(
     scenario: FaultScenario, message: str
 ) -> None:
-    with app_on(scenario.uri()) as call:
-        scenario.proxy.fatal = message
-        line = scenario.assert_outcome(call, "create", FATAL[message])
-        assert line["phase"] == "execute"
-        assert message in line["reason"]
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri())
+    scenario.proxy.fatal = message
+    line = scenario.assert_outcome(call, "create", FATAL[message])
+    assert line["phase"] == "execute"
+    assert message in line["reason"]
+    scenario.assert_recovery(call)
 
 
 def test_an_answer_that_libpq_does_not_understand_is_of_unknown_outcome(
     scenario: FaultScenario,
 ) -> None:
-    with app_on(scenario.uri()) as call:
-        scenario.proxy.fault = "nonsense instead of an answer"
-        line = scenario.assert_outcome(call, "create", UNKNOWN)
-        assert line["message"] == "database unavailable"
-        scenario.assert_recovery(call)
+    call = app_on(scenario.uri())
+    scenario.proxy.fault = "nonsense instead of an answer"
+    line = scenario.assert_outcome(call, "create", UNKNOWN)
+    assert line["message"] == "database unavailable"
+    scenario.assert_recovery(call)

@@ -24,10 +24,8 @@ def test_connecting_and_the_statement_are_measured_apart(
     scenario.proxy.sleep_seconds = 0.3  # before each connection
     slow = "CREATE POLICY slow ON todos AS RESTRICTIVE USING (pg_sleep(0.3) IS NOT NULL)"
 
-    with (
-        changed_database(scenario.database, slow, "DROP POLICY slow ON todos"),
-        app_on(scenario.uri()) as call,
-    ):
+    call = app_on(scenario.uri())
+    with changed_database(scenario.database, slow, "DROP POLICY slow ON todos"):
         assert call("GET", f"/v1/todos/{scenario.todo}", user=scenario.user).status == 200
 
     line = _logged(caplog)
@@ -42,8 +40,8 @@ def test_connecting_and_the_statement_are_measured_apart(
 def test_a_request_that_does_not_get_a_connection_has_no_time_of_a_statement(
     scenario: FaultScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with app_on(scenario.uri(port=str(free_port())), database_timeout_seconds=0.5) as call:
-        assert call("GET", "/v1/todos", user="x").status == 503
+    call = app_on(scenario.uri(port=str(free_port())), database_timeout_seconds=0.5)
+    assert call("GET", "/v1/todos", user="x").status == 503
 
     line = _logged(caplog)
     assert line["attempts"] > 1
@@ -54,7 +52,7 @@ def test_a_request_that_does_not_get_a_connection_has_no_time_of_a_statement(
 def test_a_request_that_is_refused_before_has_none_of_it(
     scenario: FaultScenario, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with app_on(scenario.uri()) as call:
-        assert call("GET", "/v1/todos?limit=0", user="x").status == 422
+    call = app_on(scenario.uri())
+    assert call("GET", "/v1/todos?limit=0", user="x").status == 422
 
     assert OF_THE_DATABASE & _logged(caplog).keys() == set()

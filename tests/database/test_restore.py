@@ -33,8 +33,8 @@ def dump_of(empty: Callable[[str], Uris]) -> Callable[[str], bytes]:
     def dump(version: str) -> bytes:
         owner, _ = empty(version)
         migrate(owner)
-        with app_on(owner) as call:
-            assert call("POST", "/v1/todos", user="alice", json={"title": "Buy milk"}).status == 201
+        call = app_on(owner)
+        assert call("POST", "/v1/todos", user="alice", json={"title": "Buy milk"}).status == 201
         return _run(version, "pg_dump", "--format=custom", "--no-owner", owner).stdout
 
     return dump
@@ -67,14 +67,14 @@ def _run(
 
 
 def assert_works_for_two_users(uri: str) -> None:
-    with app_on(uri) as call:
-        assert call("GET", "/ready").status == 200
-        (kept,) = call("GET", "/v1/todos", user="alice").json()["items"]
-        assert kept["title"] == "Buy milk"
-        assert call("GET", "/v1/todos", user="bob").json()["items"] == []
-        assert call("POST", "/v1/todos", user="bob", json={"title": "x"}).status == 201
-        assert call("DELETE", f"/v1/todos/{kept['id']}", user="bob").status == 404
-        assert call("POST", f"/v1/todos/{kept['id']}/toggle", user="alice").status == 200
+    call = app_on(uri)
+    assert call("GET", "/ready").status == 200
+    (kept,) = call("GET", "/v1/todos", user="alice").json()["items"]
+    assert kept["title"] == "Buy milk"
+    assert call("GET", "/v1/todos", user="bob").json()["items"] == []
+    assert call("POST", "/v1/todos", user="bob", json={"title": "x"}).status == 201
+    assert call("DELETE", f"/v1/todos/{kept['id']}", user="bob").status == 404
+    assert call("POST", f"/v1/todos/{kept['id']}/toggle", user="alice").status == 200
 
 
 @pytest.mark.parametrize(

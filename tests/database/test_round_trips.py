@@ -95,6 +95,7 @@ def test_a_request_without_database_access_opens_no_connection(
 def test_the_first_request_of_a_process_takes_one_connection_and_one_statement(
     environment: dict[str, str], wire: TrafficCounter
 ) -> None:
-    with wire.watch() as traffic, app_on(environment["NEON_DATABASE_URL"]) as call:
+    call = app_on(environment["NEON_DATABASE_URL"])
+    with wire.watch() as traffic:
         assert call("GET", "/v1/todos", user="x").status == 200
     assert (traffic.connections, len(traffic.statements)) == (1, 1)

@@ -62,10 +62,10 @@ def without_filters() -> Iterator[None]:
 
 def _leaks(uri: str, *, briefly: bool = False) -> list[str]:
     """Return the requests with which a user reads, changes or detects what is another's."""
-    with app_on(uri) as api:
-        victim = new_caller("victim", api)
-        intruder = new_caller("intruder", api)
-        return leaks(victim, intruder, lambda: rows_of(uri, victim.user_id), briefly=briefly)
+    api = app_on(uri)
+    victim = new_caller("victim", api)
+    intruder = new_caller("intruder", api)
+    return leaks(victim, intruder, lambda: rows_of(uri, victim.user_id), briefly=briefly)
 
 
 def test_row_level_security_isolates_users_without_the_filters(migrated: str) -> None:
@@ -83,13 +83,13 @@ def test_without_both_every_operation_on_an_item_reaches_another_users(
     with without_filters():
         found = _leaks(without_policies)
     reached = {name for request in found for name in re.findall(r"^\w+", request)}
-    with app_on(without_policies) as api:
-        # A create in another user's item is still refused, by a key that includes the owner.
-        on_an_item = {
-            operation.name
-            for operation in operations_of(api)
-            if operation.ids and not operation.creates
-        }
+    api = app_on(without_policies)
+    # A create in another user's item is still refused, by a key that includes the owner.
+    on_an_item = {
+        operation.name
+        for operation in operations_of(api)
+        if operation.ids and not operation.creates
+    }
     assert on_an_item
     assert on_an_item <= reached
 
@@ -172,10 +172,10 @@ def test_concurrent_migrations_ready_and_isolation_work_for_a_login_role_with_by
     ]
     assert [migration.wait() for migration in concurrent] == [0] * 3
     for uri in uris:
-        with app_on(uri) as call:
-            assert call("GET", "/ready").status == 200
-            assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
-            assert call("GET", "/v1/todos", user="alice").json()["items"][0]["title"] == "x"
+        call = app_on(uri)
+        assert call("GET", "/ready").status == 200
+        assert call("POST", "/v1/todos", user="alice", json={"title": "x"}).status == 201
+        assert call("GET", "/v1/todos", user="alice").json()["items"][0]["title"] == "x"
         assert run_sql(uri, "SELECT current_user, count(*) FROM todos") == [("neondb_owner", 1)]
         with without_filters():
             assert _leaks(uri, briefly=True) == []

@@ -28,9 +28,9 @@ def test_the_log_names_the_column_table_right_or_index_that_is_missing(
     uri = new_migrated()
     run_sql(uri, change)
 
-    with app_on(uri) as call:
-        headers = {"Idempotency-Key": "one"}
-        response = call("POST", "/v1/todos", user="alice", json={"title": CANARY}, headers=headers)
+    call = app_on(uri)
+    headers = {"Idempotency-Key": "one"}
+    response = call("POST", "/v1/todos", user="alice", json={"title": CANARY}, headers=headers)
 
     assert_problem(response, 503)
     assert database_failure(caplog) == ("database misconfigured", "execute", LACKING[change])

@@ -36,10 +36,10 @@ def test_an_unreachable_host_is_not_executed(scenario: FaultScenario) -> None:
             ({"port": str(free_port())}, "Connection refused"),
             ({"host": "127.0.0.2", "port": str(unresponsive)}, "TCP connect timed out"),
         ):
-            with app_on(scenario.uri(**parts), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-                line = scenario.assert_outcome(call, "create", NOT_EXECUTED)
-                assert line["message"] == "database unavailable"
-                assert reason in line["reason"]
+            call = app_on(scenario.uri(**parts), database_timeout_seconds=TIMEOUT_SECONDS)
+            line = scenario.assert_outcome(call, "create", NOT_EXECUTED)
+            assert line["message"] == "database unavailable"
+            assert reason in line["reason"]
     scenario.assert_recovery()
 
 
@@ -87,8 +87,8 @@ def test_an_unresponsive_address_leaves_time_for_the_other_one(
             return connect(next(tried), **options)
 
         monkeypatch.setattr(psycopg2, "connect", connect_in_order)
-        with app_on(both, database_timeout_seconds=2) as call:
-            response = scenario.request(call, "create")
+        call = app_on(both, database_timeout_seconds=2)
+        response = scenario.request(call, "create")
     assert response.status == 201
     assert list(tried) == []
 
@@ -97,9 +97,9 @@ def test_a_wrong_password_database_or_user_is_misconfigured_and_not_retried(
     scenario: FaultScenario,
 ) -> None:
     for parts in ({"password": "wrong"}, {"dbname": "no_such_database"}, {"user": "no_such_user"}):
-        with app_on(scenario.uri(**parts)) as call:
-            line = scenario.assert_outcome(call, "create", NOT_EXECUTED, at_most=4)
-            assert (line["message"], line["phase"]) == ("database misconfigured", "connect")
+        call = app_on(scenario.uri(**parts))
+        line = scenario.assert_outcome(call, "create", NOT_EXECUTED, at_most=4)
+        assert (line["message"], line["phase"]) == ("database misconfigured", "connect")
     scenario.assert_recovery()
 
 
@@ -117,8 +117,8 @@ def test_a_missing_or_forbidden_role_is_misconfigured(
             "todo_api.database.engine.SESSION_SETUP_SQL",
             SESSION_SETUP_SQL.replace("todo_app", role),
         )
-        with app_on(scenario.uri(user=user), database_timeout_seconds=TIMEOUT_SECONDS) as call:
-            line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
-            assert (line["message"], line["phase"]) == ("database misconfigured", "execute")
-            assert line["sqlstate"] == sqlstate
+        call = app_on(scenario.uri(user=user), database_timeout_seconds=TIMEOUT_SECONDS)
+        line = scenario.assert_outcome(call, operation, NOT_EXECUTED)
+        assert (line["message"], line["phase"]) == ("database misconfigured", "execute")
+        assert line["sqlstate"] == sqlstate
     scenario.assert_recovery()

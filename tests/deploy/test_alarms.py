@@ -126,8 +126,8 @@ def test_each_metric_counts_the_lines_that_it_is_about(
     caplog.clear()
     # Only the last is retried until the deadline.
     for database, seconds in ((uri, 8), (uri.replace(password, "another"), 8), (nobody, 0.5)):
-        with app_on(database, database_timeout_seconds=seconds) as call:
-            call("GET", "/v1/todos", user="x")
+        call = app_on(database, database_timeout_seconds=seconds)
+        call("GET", "/v1/todos", user="x")
 
     counted = [
         (line["message"], {name for name, pattern in filters.items() if _matches(pattern, line)})

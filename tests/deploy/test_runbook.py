@@ -140,10 +140,11 @@ def test_queries_read_only_fields_levels_and_messages_that_the_log_has(
     run_sql(migrated, "ALTER TABLE todos RENAME TO gone")
     nobody = f"postgresql://x:y@127.0.0.1:{free_port()}/z"
     for database in (migrated, nobody):
-        with app_on(database, database_timeout_seconds=0.5) as call:
-            call("GET", "/v1/todos", user="x")
-            call("GET", "/ready")
-    with monkeypatch.context() as patch, app_on(migrated) as call:
+        call = app_on(database, database_timeout_seconds=0.5)
+        call("GET", "/v1/todos", user="x")
+        call("GET", "/ready")
+    call = app_on(migrated)
+    with monkeypatch.context() as patch:
         patch.setattr(TodoRepository, "list", None)
         call("GET", "/v1/todos", user="x")
 

@@ -110,9 +110,9 @@ def test_the_login_reads_and_writes_no_row_without_setting_a_user(owner: str, lo
 
 
 def test_the_api_works_with_the_login(login: str) -> None:
-    with app_on(login) as call:
-        assert call("GET", "/ready").status == 200
-        todo = call("POST", "/v1/todos", user="alice", json={"title": "x"})
-        assert todo.status == 201
-        assert call("GET", "/v1/todos", user="bob").json()["items"] == []
-        assert call("DELETE", todo.headers["location"], user="alice").status == 204
+    call = app_on(login)
+    assert call("GET", "/ready").status == 200
+    todo = call("POST", "/v1/todos", user="alice", json={"title": "x"})
+    assert todo.status == 201
+    assert call("GET", "/v1/todos", user="bob").json()["items"] == []
+    assert call("DELETE", todo.headers["location"], user="alice").status == 204

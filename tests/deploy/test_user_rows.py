@@ -22,10 +22,10 @@ Run = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
-def users(migrated: str) -> Iterator[tuple[Caller, Caller]]:
+def users(migrated: str) -> tuple[Caller, Caller]:
     """Two users with rows in every table that the API writes."""
-    with app_on(migrated) as api:
-        yield new_caller("ada", api), new_caller("ben", api)
+    api = app_on(migrated)
+    return new_caller("ada", api), new_caller("ben", api)
 
 
 @pytest.fixture
@@ -127,8 +127,8 @@ def test_another_users_rows_in_an_export_are_not_inserted(
 def test_a_user_id_is_a_value_and_never_sql(migrated: str, ada: str) -> None:
     user_id = """'"%s%(x)s\\;--{}"""
     others = rows_of(migrated, ada)
-    with app_on(migrated) as call:
-        call("POST", "/v1/todos", user=user_id, json={"title": "Mine"})
+    call = app_on(migrated)
+    call("POST", "/v1/todos", user=user_id, json={"title": "Mine"})
     exported = export_rows(migrated, user_id)
 
     assert erase_rows(migrated, user_id) == {"todos": 1, "users": 1}
@@ -154,8 +154,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_command_line_exports_erases_and_restores_and_counts(migrated: str, run: Run) -> None:
-    with app_on(migrated) as call:
-        call("POST", "/v1/todos", user="auth0|1", json={"title": "Mine"})
+    call = app_on(migrated)
+    call("POST", "/v1/todos", user="auth0|1", json={"title": "Mine"})
     before = rows_of(migrated, "auth0|1")
 
     exported, said = run("export", migrated, "auth0|1")
@@ -203,8 +203,8 @@ def test_tables_with_other_keys_and_columns_are_erased_and_restored(migrated: st
 
 
 def test_a_column_that_is_newer_than_the_export_gets_its_default(migrated: str) -> None:
-    with app_on(migrated) as call:
-        todo = call("POST", "/v1/todos", user="ada", json={"title": "x"}).json()
+    call = app_on(migrated)
+    todo = call("POST", "/v1/todos", user="ada", json={"title": "x"}).json()
     exported = export_rows(migrated, "ada")
     run_sql(migrated, "ALTER TABLE todos ADD priority int NOT NULL DEFAULT 3", "DELETE FROM todos")
 

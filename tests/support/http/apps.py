@@ -1,7 +1,5 @@
 """Applications in this process, with other databases or settings than the shared one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from dev.lab.events import http_api_event
@@ -23,13 +21,12 @@ def app_with(**settings: Any) -> Api:
     return Api(send)
 
 
-@contextmanager
-def app_on(uri: str, **settings: Any) -> Iterator[Api]:
+def app_on(uri: str, **settings: Any) -> Api:
     """Create the API in this process, with this database URL and these settings."""
-    yield app_with(neon_database_url=uri, **settings)
+    return app_with(neon_database_url=uri, **settings)
 
 
 def ready_status(uri: str) -> int:
     """Return the status that `/ready` has with this database URL."""
-    with app_on(uri) as call:
-        return call("GET", "/ready").status
+    call = app_on(uri)
+    return call("GET", "/ready").status

@@ -48,8 +48,8 @@ class FaultScenario:
         self.user = f"user-{id(self)}"
         self.acknowledged: set[str] = set()
         self.todo = ""
-        with app_on(self.uri()) as call:
-            self.todo = self.request(call, "create").json()["id"]
+        call = app_on(self.uri())
+        self.todo = self.request(call, "create").json()["id"]
 
     def uri(self, **parts: str) -> str:
         """Return the database's URI through the proxy.
