@@ -17,7 +17,7 @@ _MISSING = pytest.StashKey[list[str]]()
 NOT_SLOW = "not slow"
 """What `make test` selects with `-m`."""
 
-LEAST_TESTS = {"all": 2150, NOT_SLOW: 1650, "--pgbouncer": 150, "--url": 200, "--quick": 15}
+LEAST_TESTS = {"all": 2150, NOT_SLOW: 1650, "--pgbouncer": 145, "--url": 200, "--quick": 15}
 """The minimum number of tests of each pass.
 
 `--pgbouncer` runs those that are marked `pooled` or `pgbouncer`. `--url` runs those that go through
