@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.documents.operations import CannotSend, operations_in, operations_of
 from tests.support.documents.schemas import undocumented
-from tests.support.documents.walk import Caller
+from tests.support.documents.walk import Caller, new_caller
 from tests.support.http.clients import Api, Response
 
 TEXT: dict[str, Any] = {"type": "string", "examples": ["x"]}
@@ -28,12 +28,14 @@ def _operation(*parameters: tuple[str, str, dict[str, Any]], **members: Any) -> 
     return operation
 
 
-def _sent(paths: dict[str, dict[str, Any]], status: int = 200) -> list[tuple[str, str, Any]]:
-    """Send every request of a document, and return what an API with this document receives."""
+Received = list[tuple[str, str, Any]]
+
+
+def _api(paths: dict[str, dict[str, Any]], received: Received, status: int = 200) -> Api:
+    """Return an API with this document, which only keeps what it receives."""
     for path, methods in paths.items():
         for method, operation in methods.items():
             operation["operationId"] = f"{method} {path}"
-    received = []
 
     def respond(method: str, path: str, *rest: Any) -> Response:
         if path == "/openapi.json":
@@ -42,7 +44,13 @@ def _sent(paths: dict[str, dict[str, Any]], status: int = 200) -> list[tuple[str
         received.append((method, path, body and body.decode()))
         return Response(status, {}, dumps({"id": 7, "next_cursor": None}).encode())
 
-    api = Api(respond)
+    return Api(respond)
+
+
+def _sent(paths: dict[str, dict[str, Any]], status: int = 200) -> Received:
+    """Send every request of a document, and return what an API with this document receives."""
+    received: Received = []
+    api = _api(paths, received, status)
     caller = Caller(api, "caller", operations_of(api))
     for operation in caller.operations:
         for request in caller.requests(operation):
@@ -98,6 +106,19 @@ def test_ids_and_references_are_those_of_new_items() -> None:
         ("POST", "/v1/lists", "{}"),
         ("GET", "/v1/todos?list_id=7", None),
     ]
+
+
+def test_a_new_caller_has_two_items_in_each_collection_and_runs_no_other_operation() -> None:
+    received: Received = []
+    paths: dict[str, dict[str, Any]] = {
+        "/v1/lists": {"post": {"responses": {"201": {}}}},
+        "/v1/lists/{id}/todos": {"post": {"responses": {"201": {}}}},
+        "/v1/lists/{id}/close": {"post": {"responses": {"200": {}}}},
+    }
+    new_caller("caller", _api(paths, received))
+    list_ = ("POST", "/v1/lists", None)
+    todo = ("POST", "/v1/lists/7/todos", None)
+    assert received == [list_, list_, list_, todo, todo]
 
 
 def test_texts_of_bodies_differ_within_their_schema() -> None:
