@@ -38,7 +38,7 @@ BACKOFF_SECONDS = (0.05, 1.0)
 # How many refusals of a server that mean nothing to us end the attempts to connect.
 UNKNOWN_REFUSALS_MAX = 3
 
-# How long TLS does not start directly after that has failed: the server is asked for it first.
+# How long direct TLS stays off after its handshake has failed.
 DIRECT_TLS_OFF_SECONDS = 300
 
 # SystemRandom: the copies of a SnapStart snapshot would share the state of Python's own generator,
