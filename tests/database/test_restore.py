@@ -77,6 +77,7 @@ def assert_works_for_two_users(uri: str) -> None:
     assert call("POST", f"/v1/todos/{kept['id']}/toggle", user="alice").status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target"),
     [

@@ -68,15 +68,18 @@ def _leaks(uri: str, *, briefly: bool = False) -> list[str]:
     return leaks(victim, intruder, lambda: rows_of(uri, victim.user_id), briefly=briefly)
 
 
+@pytest.mark.slow
 def test_row_level_security_isolates_users_without_the_filters(migrated: str) -> None:
     with without_filters():
         assert _leaks(migrated) == []
 
 
+@pytest.mark.slow
 def test_the_filters_isolate_users_without_row_level_security(without_policies: str) -> None:
     assert _leaks(without_policies) == []
 
 
+@pytest.mark.slow
 def test_without_both_every_operation_on_an_item_reaches_another_users(
     without_policies: str,
 ) -> None:
