@@ -1,4 +1,4 @@
-"""What `/ready` refuses by name: every way in which a database no longer isolates users."""
+"""What `/ready` refuses by name: each damage to the isolation between users."""
 
 import pytest
 

@@ -123,7 +123,7 @@ SENDING = {
 """Methods that send a statement, or lead to them, and that nothing but a session has."""
 
 
-def _ways_to_send(path: Path) -> list[str]:
+def _senders(path: Path) -> list[str]:
     """Return what could send a statement, and the classes of the tables, which it could read."""
     tree = ast.parse(path.read_text())
     sessions = {
@@ -147,8 +147,8 @@ def _ways_to_send(path: Path) -> list[str]:
 def test_only_the_database_layer_sends_statements() -> None:
     """What another module sends, the tests of statements may not see."""
     outside = [path for path in MODULES if _layer(path) not in ("models", "database")]
-    found = {"/".join(PACKAGE[path]): _ways_to_send(path) for path in outside}
-    assert {path: ways for path, ways in found.items() if ways} == {}
+    found = {"/".join(PACKAGE[path]): _senders(path) for path in outside}
+    assert {path: senders for path, senders in found.items() if senders} == {}
 
 
 def test_a_statement_sent_by_another_module_is_found(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_statement_sent_by_another_module_is_found(tmp_path: Path) -> None:
         "    other = opened\n"
         "    other.connection().exec_driver_sql('SELECT 1')\n"
     )
-    assert _ways_to_send(path) == [
+    assert _senders(path) == [
         *("opened.get", "lists._session.delete", "other.connection().exec_driver_sql"),
         *("other.connection", "todo_api.models.tables.Todo"),
     ]

@@ -25,14 +25,14 @@ def leaks(
         if not operation.needs_user:
             continue
         for request in victim.requests(operation):
-            is_own = not request.ids and not request.references
-            if is_own:
+            names_no_item = not request.ids and not request.references
+            if names_no_item:
                 victim.send(request)  # the intruder then sends what the victim has already
             before = read()
             for anothers, missing in _attempts(request, intruder):
                 response = intruder.send(anothers)
                 answer = f"{request.name}: {response.status} {response.body.decode()}"
-                if response.status >= (400 if is_own else 500):
+                if response.status >= (400 if names_no_item else 500):
                     found.append(f"{answer}, not as for the victim")
                 if victim.is_named_in(response):
                     found.append(f"{answer}, which is the victim's")
